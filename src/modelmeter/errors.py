@@ -1,0 +1,94 @@
+"""The exception tree: every error that a user can cause, with its exit code and its remedy.
+
+A message says what was wrong and where, what was expected, and what to do. The command line prints
+it as one line and leaves with the class's exit code; nothing else in the project calls ``exit``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ModelMeterError(Exception):
+    """Base of all errors that ModelMeter raises on purpose.
+
+    ``problem`` says what was wrong and what was expected, ``remedy`` what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problem: str, *, remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = " ".join(self.problem.split())
+        return f"{text}; {' '.join(self.remedy.split())}" if self.remedy else text
+
+
+class UsageError(ModelMeterError):
+    """Options that do not exist, do not parse or contradict each other."""
+
+    exit_code = 2
+
+
+class PageError(ModelMeterError):
+    """A page file that is missing, empty, truncated or no image."""
+
+    exit_code = 3
+
+
+class ConfigurationError(ModelMeterError):
+    """A model configuration with unknown, contradictory or impossible keys."""
+
+    exit_code = 4
+
+
+class ScenarioError(ModelMeterError):
+    """A workload that the model cannot have: grid, sizes, text length, split over devices."""
+
+    exit_code = 5
+
+
+class DocumentError(ModelMeterError):
+    """A ModelMeter file that cannot be read: truncated, foreign, or of another schema version."""
+
+    exit_code = 6
+
+
+class OutputError(ModelMeterError):
+    """A result that cannot be written, or that exists already."""
+
+    exit_code = 7
+
+
+class TracingError(ModelMeterError):
+    """The module under trace raised; the message names the innermost module that was running."""
+
+    exit_code = 8
+
+
+class MissingDependencyError(ModelMeterError):
+    """An optional package or program is needed and not there."""
+
+    exit_code = 9
+
+
+class UnknownNameError(UsageError):
+    """A name that is not in a list of valid ones; the nearest valid name is offered."""
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+        names = sorted(valid)
+        near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        remedy = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names)}"
+        super().__init__(f"unknown {kind} {name!r}", remedy=remedy)
+
+
+def require_extra(extra: str, package: str) -> MissingDependencyError:
+    """The error for an optional dependency that is not installed."""
+    return MissingDependencyError(
+        f"this needs the package {package!r}, which is not installed",
+        remedy=f"install it with: pip install 'modelmeter[{extra}]'",
+    )

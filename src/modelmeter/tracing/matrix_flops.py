@@ -1,0 +1,191 @@
+"""Matrix FLOPs of every dispatched operator that multiplies matrices, from shapes alone.
+
+One multiply-add is 2 FLOPs. Padding taps of a convolution count, a causal mask does not halve
+attention: that is what the dense arithmetic of the published kernels does. torch's own registry
+(``torch.utils.flop_counter``) lacks several of these operators, which then count as zero.
+
+Each function takes the operator's own arguments and its output and returns an exact integer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+MatrixFlops = Callable[..., int]
+_F = TypeVar("_F", bound=MatrixFlops)
+
+MATRIX_FLOPS: dict[str, MatrixFlops] = {}
+"""Operator name without overload (``aten.mm``) to its formula."""
+
+
+def matrix_flops(*operators: str) -> Callable[[_F], _F]:
+    """Register a formula; a second one for the same operator is refused."""
+
+    def register(formula: _F) -> _F:
+        for operator in operators:
+            if operator in MATRIX_FLOPS:
+                raise ValueError(f"{operator} has a FLOP formula already")
+            MATRIX_FLOPS[operator] = formula
+        return formula
+
+    return register
+
+
+def product_flops(rows: int, inner: int, columns: int, batch: int = 1) -> int:
+    """[rows, inner] x [inner, columns], ``batch`` times."""
+    return 2 * batch * rows * inner * columns
+
+
+def attention_flops(batch_heads: int, queries: int, keys: int, qk_size: int, v_size: int) -> int:
+    """Scores q·k and their product with v, for all heads of all sequences."""
+    return 2 * batch_heads * queries * keys * (qk_size + v_size)
+
+
+@matrix_flops("aten.mm", "aten._int_mm", "aten._scaled_mm")
+def _mm(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    return product_flops(a.shape[0], a.shape[1], b.shape[1])
+
+
+@matrix_flops("aten.addmm", "aten._addmm_activation")
+def _addmm(_: Tensor, a: Tensor, b: Tensor, *__: Any, out: Any, **___: Any) -> int:
+    return product_flops(a.shape[0], a.shape[1], b.shape[1])
+
+
+@matrix_flops("aten.bmm")
+def _bmm(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    return product_flops(a.shape[1], a.shape[2], b.shape[2], a.shape[0])
+
+
+@matrix_flops("aten.baddbmm", "aten.addbmm")
+def _baddbmm(_: Tensor, a: Tensor, b: Tensor, *__: Any, out: Any, **___: Any) -> int:
+    return product_flops(a.shape[1], a.shape[2], b.shape[2], a.shape[0])
+
+
+@matrix_flops("aten.mv")
+def _mv(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    return product_flops(a.shape[0], a.shape[1], 1)
+
+
+@matrix_flops("aten.addmv")
+def _addmv(_: Tensor, a: Tensor, b: Tensor, *__: Any, out: Any, **___: Any) -> int:
+    return product_flops(a.shape[0], a.shape[1], 1)
+
+
+@matrix_flops("aten.dot", "aten.vdot")
+def _dot(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    return product_flops(1, a.shape[0], 1)
+
+
+@matrix_flops("aten.linear")
+def _linear(x: Tensor, weight: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    return product_flops(math.prod(x.shape[:-1]), x.shape[-1], weight.shape[0])
+
+
+@matrix_flops("aten._grouped_mm", "aten._scaled_grouped_mm")
+def _grouped_mm(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    """Ragged products: the groups divide the rows (2-d x 3-d), the columns (3-d x 2-d) or the inner axis (2-d x 2-d).
+
+    Each row (or column, or inner index) belongs to one group, so the groups' sizes drop out.
+    """
+    if a.dim() == 3 and b.dim() == 3:
+        return product_flops(a.shape[1], a.shape[2], b.shape[2], a.shape[0])
+    return product_flops(a.shape[-2], a.shape[-1], b.shape[-1])
+
+
+@matrix_flops("aten.convolution", "aten._convolution", "aten.mkldnn_convolution", "aten.cudnn_convolution")
+def _convolution(x: Tensor, weight: Tensor, *arguments: Any, out: Tensor, **keywords: Any) -> int:
+    """Every output position (input position if transposed) meets every weight once."""
+    transposed = bool(arguments[4]) if len(arguments) > 4 and isinstance(arguments[4], bool) else False
+    positions = math.prod((x if transposed else out).shape[2:])
+    return 2 * x.shape[0] * positions * math.prod(weight.shape)
+
+
+def _heads_first(q: Tensor, k: Tensor, v: Tensor) -> int:
+    """q [..., L, C], k [..., S, C], v [..., S, V]; grouped key-value heads are read by several queries."""
+    return attention_flops(math.prod(q.shape[:-2]), q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1])
+
+
+@matrix_flops(
+    "aten.scaled_dot_product_attention",
+    "aten._scaled_dot_product_flash_attention",
+    "aten._scaled_dot_product_flash_attention_for_cpu",
+    "aten._scaled_dot_product_efficient_attention",
+    "aten._scaled_dot_product_cudnn_attention",
+    "aten._scaled_dot_product_fused_attention_overrideable",
+    "aten._scaled_dot_product_attention_math",
+    "aten._scaled_dot_product_attention_math_for_mps",
+)
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    return _heads_first(q, k, v)
+
+
+@matrix_flops("aten._flash_attention_forward", "aten._efficient_attention_forward", "aten._cudnn_attention_forward")
+def _raw_attention(q: Tensor, k: Tensor, v: Tensor, *arguments: Any, out: Any, **keywords: Any) -> int:
+    """Layout [B, L, N, C], or [tokens, N, C] with cumulative lengths, whose sequences are then summed."""
+    if q.dim() == 3:
+        ends = [a for a in arguments[:3] if hasattr(a, "tolist")][:2]
+        lengths = [_differences(end) for end in ends] or [[q.shape[0]], [k.shape[0]]]
+        pairs = zip(lengths[0], lengths[-1], strict=True)
+        return sum(attention_flops(q.shape[1], a, b, q.shape[2], v.shape[2]) for a, b in pairs)
+    batch_heads = q.shape[0] * q.shape[2]
+    return attention_flops(batch_heads, q.shape[1], k.shape[1], q.shape[3], v.shape[3])
+
+
+def _differences(ends: Any) -> list[int]:
+    values: Sequence[int] = ends.tolist()
+    return [b - a for a, b in zip(values, values[1:], strict=False)]
+
+
+@matrix_flops("aten._native_multi_head_attention")
+def _multi_head(q: Tensor, k: Tensor, v: Tensor, width: int, heads: int, *_: Any, out: Any, **__: Any) -> int:
+    """The fast path of nn.MultiheadAttention: projections of q, k, v, attention, output projection."""
+    batch, length, size = q.shape
+    keys = k.shape[1]
+    projections = product_flops(length, size, width, batch) * 2 + product_flops(keys, size, width, batch) * 2
+    return projections + attention_flops(batch * heads, length, keys, width // heads, width // heads)
+
+
+@matrix_flops("aten._transformer_encoder_layer_fwd")
+def _encoder_layer(x: Tensor, width: int, heads: int, *arguments: Any, out: Any, **__: Any) -> int:
+    """The fast path of nn.TransformerEncoderLayer: attention as above, and a feed-forward part."""
+    batch, length, size = x.shape
+    hidden = next(
+        a.shape[0] for a in arguments if hasattr(a, "shape") and a.dim() == 2 and a.shape[0] not in (size, 3 * size)
+    ) if any(hasattr(a, "shape") and a.dim() == 2 and a.shape[0] not in (size, 3 * size) for a in arguments) else size
+    attention = _multi_head(x, x, x, width, heads, out=out)
+    return attention + 2 * product_flops(length, size, hidden, batch)
+
+
+@matrix_flops("aten.mkldnn_rnn_layer")
+def _rnn_layer(x: Tensor, w_input: Tensor, w_hidden: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    """One direction of one layer: every step multiplies the input and the state by their weights."""
+    steps = x.shape[0] * x.shape[1]
+    return 2 * steps * (math.prod(w_input.shape) + math.prod(w_hidden.shape))
+
+
+@matrix_flops("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu")
+def _rnn(x: Any, *arguments: Any, out: Any, **__: Any) -> int:
+    """All layers and directions: every two-dimensional weight meets every step once."""
+    lists = [a for a in arguments if isinstance(a, (list, tuple))]
+    weights = [w for group in lists for w in group if getattr(w, "dim", int)() == 2]
+    steps = math.prod(x.shape[:-1])
+    return sum(2 * steps * math.prod(w.shape) for w in weights)
+
+
+@matrix_flops("aten.cdist", "aten._cdist_forward")
+def _cdist(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
+    """Euclidean distances by the expansion |a|² - 2a·b + |b|²: the product a·b."""
+    return product_flops(a.shape[-2], a.shape[-1], b.shape[-2], math.prod(a.shape[:-2]))
+
+
+@matrix_flops("aten._trilinear")
+def _trilinear(a: Tensor, weight: Tensor, b: Tensor, *_: Any, out: Tensor, **__: Any) -> int:
+    """nn.Bilinear: x1ᵀ W_o x2 for every row and output o, the inner product x1ᵀ W_o first."""
+    rows, outputs = a.shape[0], weight.shape[1]
+    return product_flops(rows, weight.shape[2], outputs * weight.shape[3]) + product_flops(
+        outputs, weight.shape[3], 1, rows
+    )
