@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modelmeter.families.deepseek_ocr import VisionWorkload, compute_view_layout
     from modelmeter.schema import CallGraph, Page, Scenario
-    from modelmeter.tracing import TraceOptions, build_weightless, trace
+    from modelmeter.tracing import TraceOptions, build_weightless
+    from modelmeter.tracing.api import trace
 
 __version__ = "0.1.0"
 

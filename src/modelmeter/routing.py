@@ -132,6 +132,24 @@ class RandomRouting:
         return np.argsort(generator.random((tokens, experts)), axis=1, kind="stable")[:, :top_k].astype(np.int64)
 
 
+def _as_table(rows: Sequence[Sequence[int]] | RoutingTable) -> RoutingTable:
+    table = np.asarray(rows)
+    if table.ndim != 2 or table.shape[0] == 0 or table.dtype.kind not in "iu":
+        raise ScenarioError(
+            "a routing table must be a non-empty list of rows of expert numbers",
+            remedy="write it as JSON, for example [[0, 1], [2, 3]] for two tokens and top-2",
+        )
+    if any(len(set(row)) != len(row) for row in table.tolist()):
+        raise ScenarioError(
+            "a routing table names an expert twice for one token", remedy="use distinct experts in a row"
+        )
+    return table.astype(np.int64)
+
+
+def _as_tables(tables: Sequence[Sequence[Sequence[int]] | RoutingTable]) -> tuple[RoutingTable, ...]:
+    return tuple(_as_table(table) for table in tables)
+
+
 @frozen
 class RecordedRouting:
     """Tables that were given: one per routing decision, in order, begun again when they are used up.
@@ -139,7 +157,7 @@ class RecordedRouting:
     A table with fewer rows than there are tokens is repeated; one with more is cut.
     """
 
-    tables: tuple[RoutingTable, ...] = field(converter=lambda tables: tuple(_as_table(t) for t in tables), eq=False)
+    tables: tuple[RoutingTable, ...] = field(converter=_as_tables, eq=False)
     name: str = "table"
     decisions_per_forward: int = 0
 
@@ -151,31 +169,22 @@ class RecordedRouting:
                 f"the routing table has {given.shape[1]} experts a token, the model takes {top_k}",
                 remedy=f"give a table with {top_k} columns",
             )
-        if given.size and not (0 <= int(given.min()) and int(given.max()) < experts):
+        if given.size and not (int(given.min()) >= 0 and int(given.max()) < experts):
             raise ScenarioError(
                 f"the routing table names expert {int(given.max())}, the model has {experts}",
                 remedy=f"use expert numbers from 0 to {experts - 1}",
             )
-        return given[np.arange(tokens) % given.shape[0]]
-
-
-def _as_table(rows: Sequence[Sequence[int]] | RoutingTable) -> RoutingTable:
-    table = np.asarray(rows)
-    if table.ndim != 2 or table.shape[0] == 0 or table.dtype.kind not in "iu":
-        raise ScenarioError(
-            "a routing table must be a non-empty list of rows of expert numbers",
-            remedy="write it as JSON, for example [[0, 1], [2, 3]] for two tokens and top-2",
-        )
-    if any(len(set(row)) != len(row) for row in table.tolist()):
-        raise ScenarioError("a routing table names an expert twice for one token", remedy="use distinct experts in a row")
-    return table.astype(np.int64)
+        rows: RoutingTable = given[np.arange(tokens) % given.shape[0]]
+        return rows
 
 
 def _read_table(path: Path) -> RecordedRouting:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ScenarioError(f"cannot read the routing table {path}: {error.strerror}", remedy="give a JSON file") from None
+        raise ScenarioError(
+            f"cannot read the routing table {path}: {error.strerror}", remedy="give a JSON file"
+        ) from None
     except ValueError as error:
         raise ScenarioError(
             f"the routing table {path} is no JSON: {error}", remedy="write rows of expert numbers as JSON"
@@ -185,7 +194,8 @@ def _read_table(path: Path) -> RecordedRouting:
         return RecordedRouting(data if nested else [data], name=f"table:{path.name}")
     except ValueError:
         raise ScenarioError(
-            f"the routing table {path} has rows of different lengths", remedy="give every token equally many experts"
+            f"the routing table {path} has rows of different lengths",
+            remedy="give every token equally many experts",
         ) from None
 
 

@@ -19,7 +19,7 @@ def families() -> dict[str, Family]:
     found = {}
     for entry in pkgutil.iter_modules(modelmeter.families.__path__):
         if entry.ispkg:
-            family = cast(Family, importlib.import_module(f"modelmeter.families.{entry.name}").FAMILY)
+            family = cast("Family", importlib.import_module(f"modelmeter.families.{entry.name}").FAMILY)
             found[family.name] = family
     return dict(sorted(found.items()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import cattrs
 from attrs import fields_dict, has
@@ -42,7 +42,9 @@ def converter() -> cattrs.Converter:
     @made.register_unstructure_hook_factory(has)
     def _unstructure(cls: type) -> Any:
         optional = {
-            name: override(omit_if_default=True) for name, attribute in fields_dict(cls).items() if attribute.default is None
+            name: override(omit_if_default=True)
+            for name, attribute in fields_dict(cls).items()
+            if attribute.default is None
         }
         return make_dict_unstructure_fn(cls, made, **optional)  # type: ignore[arg-type]
 
@@ -68,7 +70,9 @@ def load_json(path: Path, cls: type[T]) -> T:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise DocumentError(f"cannot read {path}: {error.strerror}", remedy="give the path of a file that exists") from None
+        raise DocumentError(
+            f"cannot read {path}: {error.strerror}", remedy="give the path of a file that exists"
+        ) from None
     except UnicodeDecodeError:
         raise DocumentError(f"{path} is no text file", remedy="give a file that ModelMeter wrote") from None
     try:
@@ -81,7 +85,9 @@ def load_json(path: Path, cls: type[T]) -> T:
 def structure_document(data: Any, cls: type[T], where: str) -> T:
     """Turn parsed JSON into a schema object, or raise DocumentError naming the offending field."""
     if not isinstance(data, dict):
-        raise DocumentError(f"{where} holds a {type(data).__name__}, not an object", remedy="give a ModelMeter document")
+        raise DocumentError(
+            f"{where} holds a {type(data).__name__}, not an object", remedy="give a ModelMeter document"
+        )
     version = data.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise DocumentError(
@@ -89,8 +95,15 @@ def structure_document(data: Any, cls: type[T], where: str) -> T:
             remedy="write it again with this version, or install the version that wrote it",
         )
     try:
-        return cast(T, converter().structure(data, cls))
-    except (cattrs.BaseValidationError, cattrs.ForbiddenExtraKeysError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return converter().structure(data, cls)
+    except (
+        cattrs.BaseValidationError,
+        cattrs.ForbiddenExtraKeysError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:
         problems = _explain(error)
         raise DocumentError(
             f"{where} is no {cls.__name__} document: {problems}", remedy="give a file that ModelMeter wrote"

@@ -30,7 +30,9 @@ def check_writable(directory: Path, names: Iterable[str], *, force: bool) -> Non
         if target.is_dir():
             raise OutputError(f"{target} is a folder", remedy="choose another folder with --out")
         if target.exists() and not force:
-            raise OutputError(f"{target} exists", remedy="overwrite it with --force, or choose another folder with --out")
+            raise OutputError(
+                f"{target} exists", remedy="overwrite it with --force, or choose another folder with --out"
+            )
 
 
 def write_file(path: Path, content: str, *, force: bool = False) -> Path:
@@ -50,7 +52,9 @@ def write_file(path: Path, content: str, *, force: bool = False) -> Path:
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", remedy="free space or choose another folder") from None
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}", remedy="free space or choose another folder"
+        ) from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -2,6 +2,6 @@
 
 from modelmeter.tracing.api import trace, trace_family
 from modelmeter.tracing.build import build_weightless
-from modelmeter.tracing.trace import TraceOptions, trace_forwards
+from modelmeter.tracing.runner import TraceOptions, trace_forwards
 
 __all__ = ["TraceOptions", "build_weightless", "trace", "trace_family", "trace_forwards"]

@@ -58,7 +58,17 @@ def as_cost(costs: CostList, by_dtype: DtypeFlops, peak_bytes: int | None = None
 class ModuleAccount:
     """Everything that one module did in one forward."""
 
-    __slots__ = ("calls", "inputs", "operators", "outputs", "own_by_dtype", "peak", "result_bytes", "total", "total_by_dtype")
+    __slots__ = (
+        "calls",
+        "inputs",
+        "operators",
+        "outputs",
+        "own_by_dtype",
+        "peak",
+        "result_bytes",
+        "total",
+        "total_by_dtype",
+    )
 
     def __init__(self) -> None:
         self.calls = 0

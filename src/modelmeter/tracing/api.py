@@ -14,10 +14,12 @@ from modelmeter.routing import parse_routing
 from modelmeter.schema.callgraph import CallGraph
 from modelmeter.schema.scenario import Scenario
 from modelmeter.tracing.build import build_weightless
-from modelmeter.tracing.trace import Progress, TraceOptions, trace_forwards
+from modelmeter.tracing.runner import Progress, TraceOptions, trace_forwards
 
 
-def trace(subject: nn.Module | Family | str, *args: Any, options: TraceOptions | None = None, **kwargs: Any) -> CallGraph:
+def trace(
+    subject: nn.Module | Family | str, *args: Any, options: TraceOptions | None = None, **kwargs: Any
+) -> CallGraph:
     """Record one run of a model without its weights.
 
     ``trace(module, *args, **kwargs)`` runs the module's forward on these inputs. ``trace(family,

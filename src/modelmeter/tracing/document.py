@@ -48,7 +48,12 @@ def call_graph(
             bookkeeping[name] = of_place
     parameters = parameter_infos(ids)
     graph = CallGraph(
-        tool={"name": "modelmeter", "version": modelmeter.__version__, "backend": backend, "torch": torch.__version__},
+        tool={
+            "name": "modelmeter",
+            "version": modelmeter.__version__,
+            "backend": backend,
+            "torch": torch.__version__,
+        },
         model={
             **model,
             "class": ids.root,
@@ -111,7 +116,8 @@ def _sum_signatures(parts: list[dict[str, list[Signature]]]) -> dict[str, list[S
             known = total.setdefault(name, [])
             for signature in signatures:
                 same = next(
-                    (k for k in known if k.tensors == signature.tensors and k.non_tensor == signature.non_tensor), None
+                    (k for k in known if k.tensors == signature.tensors and k.non_tensor == signature.non_tensor),
+                    None,
                 )
                 if same is None:
                     known.append(Signature(signature.tensors, signature.non_tensor, signature.calls))

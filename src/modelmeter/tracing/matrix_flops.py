@@ -9,6 +9,7 @@ Each function takes the operator's own arguments and its output and returns an e
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -137,7 +138,7 @@ def _raw_attention(q: Tensor, k: Tensor, v: Tensor, *arguments: Any, out: Any, *
 
 def _differences(ends: Any) -> list[int]:
     values: Sequence[int] = ends.tolist()
-    return [b - a for a, b in zip(values, values[1:], strict=False)]
+    return [b - a for a, b in itertools.pairwise(values)]
 
 
 @matrix_flops("aten._native_multi_head_attention")
@@ -153,9 +154,13 @@ def _multi_head(q: Tensor, k: Tensor, v: Tensor, width: int, heads: int, *_: Any
 def _encoder_layer(x: Tensor, width: int, heads: int, *arguments: Any, out: Any, **__: Any) -> int:
     """The fast path of nn.TransformerEncoderLayer: attention as above, and a feed-forward part."""
     batch, length, size = x.shape
-    hidden = next(
-        a.shape[0] for a in arguments if hasattr(a, "shape") and a.dim() == 2 and a.shape[0] not in (size, 3 * size)
-    ) if any(hasattr(a, "shape") and a.dim() == 2 and a.shape[0] not in (size, 3 * size) for a in arguments) else size
+    hidden = (
+        next(
+            a.shape[0] for a in arguments if hasattr(a, "shape") and a.dim() == 2 and a.shape[0] not in (size, 3 * size)
+        )
+        if any(hasattr(a, "shape") and a.dim() == 2 and a.shape[0] not in (size, 3 * size) for a in arguments)
+        else size
+    )
     attention = _multi_head(x, x, x, width, heads, out=out)
     return attention + 2 * product_flops(length, size, hidden, batch)
 

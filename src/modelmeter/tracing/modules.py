@@ -160,7 +160,7 @@ def constructor_params(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any
             bookkeeping[name] = value
         elif name in TENSOR_SHAPING and (name == key or name not in vars(module)):
             shaping[name] = list(value) if isinstance(value, tuple) else value
-    if isinstance(module, (nn.Linear, nn.Bilinear)) or isinstance(module, nn.modules.conv._ConvNd):
+    if isinstance(module, (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)):
         shaping["bias"] = module.bias is not None
     return shaping, bookkeeping
 

@@ -33,7 +33,10 @@ def installed(
 
 
 def _wrap(
-    probe: RuntimeProbe, events: list[dict[str, Any]], forward_name: Callable[[], str], pause: Callable[[], Any]
+    probe: RuntimeProbe,
+    events: list[dict[str, Any]],
+    forward_name: Callable[[], str],
+    pause: Callable[[], Any],
 ) -> Callable[[], None]:
     owner, method = probe.owner, probe.method
     had = method in owner.__dict__

@@ -36,7 +36,13 @@ from modelmeter.tracing.accounts import (
     new_costs,
 )
 from modelmeter.tracing.operators import Operator, describe_operator
-from modelmeter.tracing.signatures import SignatureReader, argument_names, cache_layers, cache_tensors, read_output
+from modelmeter.tracing.signatures import (
+    SignatureReader,
+    argument_names,
+    cache_layers,
+    cache_tensors,
+    read_output,
+)
 from modelmeter.tracing.storages import StorageTracker
 
 Execute = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -166,7 +172,13 @@ class Recorder(TorchDispatchMode):
         return forward
 
     def _enter(
-        self, name: str, stage_name: str | None, reader: SignatureReader, layer: int | None, args: Any, kwargs: Any
+        self,
+        name: str,
+        stage_name: str | None,
+        reader: SignatureReader,
+        layer: int | None,
+        args: Any,
+        kwargs: Any,
     ) -> Frame:
         forward = self.forwards[-1]
         caller = self._frames[-1] if self._frames else None

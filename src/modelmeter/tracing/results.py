@@ -23,7 +23,9 @@ _NOT_REMEMBERED_TAGS = (
 )
 _NOT_REMEMBERED = frozenset(
     "aten." + name
-    for name in "as_strided as_strided_ set_ resize_ _conj _neg_view view_as_real view_as_complex real imag bincount".split()
+    for name in (
+        "as_strided as_strided_ set_ resize_ _conj _neg_view view_as_real view_as_complex real imag bincount".split()
+    )
 )
 
 _Meta = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
@@ -74,6 +76,7 @@ class ResultCache:
         if kind not in (None, tuple, list):
             return None
         source = args[0] if args else None
+        base = int(source.storage_offset()) if operator.is_view and isinstance(source, FakeTensor) else 0
         if operator.is_view and not isinstance(source, FakeTensor):
             return None
         metas: list[_Meta | None] = []
@@ -81,13 +84,12 @@ class ResultCache:
             if item is None:
                 metas.append(None)
                 continue
-            if not isinstance(item, FakeTensor) or (operator.is_view and item.dtype != source.dtype):
+            if not isinstance(item, FakeTensor) or (operator.is_view and item.dtype != args[0].dtype):
                 return None
             whole = item.untyped_storage().nbytes() == item.numel() * item.element_size()
             if not operator.is_view and (item.storage_offset() or not whole):
                 return None
-            offset = item.storage_offset() - (source.storage_offset() if operator.is_view else 0)
-            metas.append((tuple(item.shape), item.stride(), offset, item.dtype))
+            metas.append((tuple(item.shape), item.stride(), int(item.storage_offset()) - base, item.dtype))
         return kind, metas
 
 

@@ -126,5 +126,5 @@ class ShapeOnlyStorages:
     def stand_in(self, tensor: Tensor) -> Tensor:
         """The shape-only tensor for a tainted real one: the same view of the stand-in storage."""
         _, base = self._stand_ins[tensor.untyped_storage()._cdata]
-        offset, shape = tensor.storage_offset(), tuple(tensor.shape)
+        offset, shape = int(tensor.storage_offset()), tuple(tensor.shape)
         return shape_only_view(self._mode, base.untyped_storage(), offset, shape, tensor.stride(), tensor.dtype)

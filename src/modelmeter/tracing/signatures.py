@@ -33,9 +33,7 @@ class SignatureReader:
     def __init__(self, names: tuple[str, ...] = ()) -> None:
         self._names = names
 
-    def read(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[SignatureKey, list[Tensor], list[Any]]:
+    def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[SignatureKey, list[Tensor], list[Any]]:
         """Signature, tensors and caches of a call's arguments."""
         keys: list[TensorKey] = []
         others: list[tuple[str, str]] = []

@@ -43,7 +43,9 @@ class ValuePolicy:
         self.forward = index
         self.decision = 0
 
-    def integer_result(self, name: str, result: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, str]:
+    def integer_result(
+        self, name: str, result: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Tensor, str]:
         """A real tensor shaped like an integer or boolean result, and the rule that gave its values."""
         shape = tuple(result.shape)
         chosen = self._experts(name, shape, args, kwargs)
@@ -51,7 +53,9 @@ class ValuePolicy:
             return chosen.to(result.dtype), f"routing {self.routing.name}"
         if name in _COMPARISONS:
             truth = _comparison(name, args)
-            return torch.full(shape, truth, dtype=result.dtype), "a thing equals itself" if truth else "comparisons are false"
+            return torch.full(
+                shape, truth, dtype=result.dtype
+            ), "a thing equals itself" if truth else "comparisons are false"
         if name == "aten._to_copy":
             return torch.ones(shape, dtype=result.dtype), "floats are cast to 1"
         if name in _TRUTHS:
@@ -59,10 +63,14 @@ class ValuePolicy:
         if name in _PERMUTATIONS or name in _FIRST_INDICES:
             return _indices_along(shape, _axis(name, args, kwargs, len(shape)), result.dtype), "in order"
         if name == "aten.count_nonzero":
-            return torch.full(shape, args[0].numel() // max(result.numel(), 1), dtype=result.dtype), "floats are not zero"
+            return torch.full(
+                shape, args[0].numel() // max(result.numel(), 1), dtype=result.dtype
+            ), "floats are not zero"
         return torch.zeros(shape, dtype=result.dtype), "zero"
 
-    def _experts(self, name: str, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    def _experts(
+        self, name: str, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor | None:
         if name not in ("aten.topk", "aten.argmax", "aten.sort", "aten.argsort", "aten.max") or not self.expert_counts:
             return None
         scores = args[0]

@@ -161,7 +161,9 @@ class WeightlessExecutor:
     def _sized_by_data(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any] | None:
         source = args[0]
         if name == "aten.masked_select":
-            (positions,) = self._positions_of_all(args[1].expand(source.shape) if args[1].shape != source.shape else args[1])
+            (positions,) = self._positions_of_all(
+                args[1].expand(source.shape) if args[1].shape != source.shape else args[1]
+            )
             originals: dict[int, Tensor] = {}
             return (self._substitute(source, originals).new_empty(positions),)
         if name == "aten.repeat_interleave" and len(args) == 1:
@@ -205,7 +207,12 @@ class WeightlessExecutor:
     # -- results -----------------------------------------------------------------------------------
 
     def _finish(
-        self, operator: Operator, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any], originals: dict[int, Tensor]
+        self,
+        operator: Operator,
+        result: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        originals: dict[int, Tensor],
     ) -> Any:
         if originals and isinstance(result, Tensor) and id(result) in originals:
             return originals[id(result)]
@@ -214,13 +221,21 @@ class WeightlessExecutor:
         if isinstance(result, FakeTensor):
             return self._with_values(operator, result, args, kwargs)
         if isinstance(result, (list, tuple)):
-            items = [self._with_values(operator, item, args, kwargs) if isinstance(item, FakeTensor) else item for item in result]
+            items = [
+                self._with_values(operator, item, args, kwargs) if isinstance(item, FakeTensor) else item
+                for item in result
+            ]
             return type(result)(items) if type(result) in (list, tuple) else type(result)(*items)
         return result
 
     def _with_values(self, operator: Operator, result: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         dtype = result.dtype
-        if dtype.is_floating_point or dtype.is_complex or operator.name in _NO_VALUES or not _reads_floats(args, kwargs):
+        if (
+            dtype.is_floating_point
+            or dtype.is_complex
+            or operator.name in _NO_VALUES
+            or not _reads_floats(args, kwargs)
+        ):
             return result
         if result.numel() * result.element_size() > self._limit:
             if dtype == torch.bool:
@@ -262,13 +277,16 @@ class WeightlessExecutor:
         size = sum(math.prod(r.shape) * r.element_size() for r in results if isinstance(r, Tensor))
         if size <= self._limit:
             return func(*args, **kwargs)
-        self._note(operator.name, f"above {self._limit} bytes, so shape-only", tuple(results[0].shape), results[0].dtype)
+        self._note(
+            operator.name,
+            f"above {self._limit} bytes, so shape-only",
+            tuple(results[0].shape),
+            results[0].dtype,
+        )
         return shape_only
 
 
-_NO_VALUES = frozenset(
-    "aten." + name for name in ("empty empty_like empty_strided new_empty new_empty_strided quantize_per_tensor".split())
-)
+_NO_VALUES = frozenset("aten." + n for n in "empty empty_like empty_strided new_empty new_empty_strided".split())
 """Operators whose integer results have no meaning yet."""
 
 

@@ -22,15 +22,17 @@ PUBLISHED_CONFIG = "published_config.json"
 def _positive(instance: Any, attribute: Any, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(
-            f"{attribute.name} is {value!r} in {type(instance).__name__}", remedy="give a whole number of at least 1"
+            f"{attribute.name} is {value!r} in {type(instance).__name__}",
+            remedy="give a whole number of at least 1",
         )
 
 
 def _size() -> Any:
+    """A required number of at least 1."""
     return field(validator=_positive)
 
 
-@frozen
+@frozen(kw_only=True)
 class SamConfig:
     """SAM ViT-B (Kirillov et al., Segment Anything, 2023) with DeepSeek-OCR's two extra convolutions."""
 
@@ -58,7 +60,7 @@ class SamConfig:
             raise ConfigurationError("downsample_channels needs two numbers", remedy="give for example [512, 1024]")
 
 
-@frozen
+@frozen(kw_only=True)
 class ClipConfig:
     """CLIP-L's vision tower (Radford et al., 2021); its patch convolution has weights and never runs."""
 
@@ -75,7 +77,7 @@ class ClipConfig:
         _divides("CLIP patch_size", self.patch_size, "its image_size", self.image_size)
 
 
-@frozen
+@frozen(kw_only=True)
 class DecoderConfig:
     """The DeepSeek-V2 decoder without latent attention: dense first layers, then mixtures of experts."""
 
@@ -145,7 +147,7 @@ class DeepSeekOCRConfig:
         if self.sam.downsample_channels[1] != self.clip.width:
             raise ConfigurationError(
                 f"SAM gives {self.sam.downsample_channels[1]} channels, CLIP takes {self.clip.width}",
-                remedy="make the last of downsample_channels equal to CLIP's width, since SAM's output is its patch embedding",
+                remedy="make the last of downsample_channels CLIP's width: SAM's output is its patch embedding",
             )
 
     @property
@@ -166,7 +168,15 @@ def _divides(part: str, divisor: int, whole: str, number: int) -> None:
 # Keys that say nothing about what runs or what it costs, or that one value of is the only one known.
 _IGNORED_TOP = {"_name_or_path", "candidate_resolutions", "global_view_pos", "architectures", "auto_map"}
 _IGNORED_TOP |= {"transformers_version", "model_type", "_commit_hash", "use_cache"}
-_IGNORED_LANGUAGE = {"architectures", "auto_map", "lm_head", "rm_head", "model_type", "torch_dtype", "kv_lora_rank"}
+_IGNORED_LANGUAGE = {
+    "architectures",
+    "auto_map",
+    "lm_head",
+    "rm_head",
+    "model_type",
+    "torch_dtype",
+    "kv_lora_rank",
+}
 _IGNORED_LANGUAGE |= {"q_lora_rank", "n_group", "topk_group", "transformers_version", "use_cache"}
 _ONLY_LANGUAGE: dict[str, tuple[Any, ...]] = {
     "use_mla": (False,),
@@ -205,13 +215,21 @@ def read_configuration(source: Mapping[str, Any]) -> DeepSeekOCRConfig:
     projector = _part(source, "projector_config")
     handled = set(_names(DecoderConfig))
 
-    top = set(source) - {"language_config", "vision_config", "projector_config", "torch_dtype", "dtype", "tile_tag"}
+    top = set(source) - {
+        "language_config",
+        "vision_config",
+        "projector_config",
+        "torch_dtype",
+        "dtype",
+        "tile_tag",
+    }
     _refuse("the configuration", top - _IGNORED_TOP - handled - _IGNORED_LANGUAGE - set(_ONLY_LANGUAGE))
     _refuse("language_config", set(language) - handled - _IGNORED_LANGUAGE - set(_ONLY_LANGUAGE))
     for key in sorted((top & (handled | set(_ONLY_LANGUAGE))) & set(language)):
         if source[key] != language[key]:
             raise ConfigurationError(
-                f"{key} is {source[key]!r} at the top and {language[key]!r} in language_config", remedy="make them equal"
+                f"{key} is {source[key]!r} at the top and {language[key]!r} in language_config",
+                remedy="make them equal",
             )
     language = {**{key: source[key] for key in top}, **language}
     for key, known in _ONLY_LANGUAGE.items():
@@ -270,7 +288,9 @@ def _names(cls: type) -> list[str]:
 def _part(source: Mapping[str, Any], key: str, path: str | None = None) -> dict[str, Any]:
     part = source.get(key)
     if not isinstance(part, Mapping):
-        raise ConfigurationError(f"{path or key} is missing or no object", remedy="give it as in the published configuration")
+        raise ConfigurationError(
+            f"{path or key} is missing or no object", remedy="give it as in the published configuration"
+        )
     return dict(part)
 
 
@@ -289,5 +309,6 @@ def _build(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
     except TypeError as error:
         missing = [name for name in _names(cls) if f"'{name}'" in str(error)]
         raise ConfigurationError(
-            f"{where} lacks {', '.join(missing) or str(error)}", remedy="give it as in the published configuration"
+            f"{where} lacks {', '.join(missing) or str(error)}",
+            remedy="give it as in the published configuration",
         ) from None

@@ -104,7 +104,7 @@ def run_forwards(
     for step in range(1, scenario.decode_steps + 1):
         attended = torch.cat((attended, torch.ones(len(prompts), 1, dtype=torch.int64)), dim=1)
         ids = output.logits[:, -1].argmax(dim=-1, keepdim=True)
-        del output  # the logits of the step before are not live during this one
+        output = None  # the logits of the step before are not live during this one
         # The vendor's generation loop hands the pages over at every step; only the first looks at them.
         output = yield ForwardCall(
             f"decode {step}", (ids,), {"past_key_values": cache, "attention_mask": attended, "images": shown}

@@ -23,7 +23,8 @@ def _view_side(instance: VisionWorkload, attribute: object, value: object) -> No
     name = getattr(attribute, "name", "side")
     if isinstance(value, (tuple, list)):
         raise ScenarioError(
-            f"{name} is {value!r}", remedy="views are square, since CLIP's position table is; give one number of pixels"
+            f"{name} is {value!r}",
+            remedy="views are square, since CLIP's position table is; give one number of pixels",
         )
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ScenarioError(f"{name} is {value!r}", remedy="give a whole number of pixels")
@@ -56,7 +57,8 @@ class VisionWorkload:
                 )
         if self.min_num < 1 or self.max_num < self.min_num:
             raise ScenarioError(
-                f"crops from {self.min_num} to {self.max_num} are no range", remedy="give 1 <= min_num <= max_num"
+                f"crops from {self.min_num} to {self.max_num} are no range",
+                remedy="give 1 <= min_num <= max_num",
             )
 
     @classmethod

@@ -72,7 +72,11 @@ class LlamaAttention(nn.Module):
         self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, config.rope_theta)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor, position_ids: Tensor, past_key_values: KeyValueCache
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        position_ids: Tensor,
+        past_key_values: KeyValueCache,
     ) -> Tensor:
         batch, positions, _ = hidden_states.shape
         q = self.q_proj(hidden_states).view(batch, positions, self.num_heads, self.head_dim).transpose(1, 2)
@@ -183,7 +187,11 @@ class DeepseekV2DecoderLayer(nn.Module):
         self.post_attention_layernorm = DeepseekV2RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor, position_ids: Tensor, past_key_values: KeyValueCache
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        position_ids: Tensor,
+        past_key_values: KeyValueCache,
     ) -> Tensor:
         normal = self.input_layernorm(hidden_states)
         hidden_states = hidden_states + self.self_attn(normal, attention_mask, position_ids, past_key_values)

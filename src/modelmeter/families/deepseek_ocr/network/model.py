@@ -162,9 +162,7 @@ class DeepseekOCRForCausalLM(nn.Module):
         """
         if past_key_values is None:
             past_key_values = KeyValueCache(len(self.model.layers), self.kv_dtype)
-        hidden = self.model(
-            input_ids, past_key_values, attention_mask, images, images_seq_mask, images_spatial_crop
-        )
+        hidden = self.model(input_ids, past_key_values, attention_mask, images, images_seq_mask, images_spatial_crop)
         if self.head == "last":
             hidden = hidden[:, -1:]
         return ModelOutput(self.lm_head(hidden).float(), past_key_values)

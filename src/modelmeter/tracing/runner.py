@@ -79,13 +79,13 @@ def trace_forwards(
                 on_alias=lambda stand_in, original: recorder.storages.alias(stand_in, original),
                 real_limit_bytes=options.real_limit_bytes,
             )
-            recorder = Recorder(
-                module, ids.by_identity, executor.run, stage_of=stage_of, max_events=options.max_events
-            )
+            recorder = Recorder(module, ids.by_identity, executor.run, stage_of=stage_of, max_events=options.max_events)
             host: Any = HostFunctions(executor)
             stack.enter_context(pretend_gpu())
         else:
-            recorder = Recorder(module, ids.by_identity, _run_for_real, stage_of=stage_of, max_events=options.max_events)
+            recorder = Recorder(
+                module, ids.by_identity, _run_for_real, stage_of=stage_of, max_events=options.max_events
+            )
             host = contextlib.nullcontext()
         running = ""
         runtime_events = stack.enter_context(installed(probes, lambda: running, modes_paused))

@@ -1,0 +1,1 @@
+"""Drawings of what other floors computed."""
