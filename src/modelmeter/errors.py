@@ -76,13 +76,24 @@ class MissingDependencyError(ModelMeterError):
     exit_code = 9
 
 
+class InternalError(ModelMeterError):
+    """Something that nobody foresaw: a mistake in ModelMeter, or in a library that it calls."""
+
+    exit_code = 70
+
+
+_MOST_NAMES = 25
+"""So many valid names are listed; a model has thousands of modules, and an error is one line."""
+
+
 class UnknownNameError(UsageError):
     """A name that is not in a list of valid ones; the nearest valid name is offered."""
 
     def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
         names = sorted(valid)
         near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-        remedy = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names)}"
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        remedy = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names[:_MOST_NAMES])}{more}"
         super().__init__(f"unknown {kind} {name!r}", remedy=remedy)
 
 

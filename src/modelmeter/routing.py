@@ -81,7 +81,8 @@ class ZipfRouting:
 
     @property
     def name(self) -> str:
-        return f"zipf:{self.alpha:g}"
+        short = f"{self.alpha:g}"
+        return f"zipf:{short if float(short) == self.alpha else self.alpha}"
 
     def loads(self, tokens: int, experts: int, top_k: int) -> RoutingTable:
         """Tokens per expert, shape [experts]; the sum is tokens * top_k and none exceeds tokens."""
@@ -147,6 +148,8 @@ def _as_table(rows: Sequence[Sequence[int]] | RoutingTable) -> RoutingTable:
 
 
 def _as_tables(tables: Sequence[Sequence[Sequence[int]] | RoutingTable]) -> tuple[RoutingTable, ...]:
+    if not len(tables):
+        raise ScenarioError("there is no table of a routing decision", remedy="give at least one")
     return tuple(_as_table(table) for table in tables)
 
 
@@ -169,9 +172,10 @@ class RecordedRouting:
                 f"the routing table has {given.shape[1]} experts a token, the model takes {top_k}",
                 remedy=f"give a table with {top_k} columns",
             )
-        if given.size and not (int(given.min()) >= 0 and int(given.max()) < experts):
+        outside = given[(given < 0) | (given >= experts)]
+        if outside.size:
             raise ScenarioError(
-                f"the routing table names expert {int(given.max())}, the model has {experts}",
+                f"the routing table names expert {int(outside[0])}, the model has {experts}",
                 remedy=f"use expert numbers from 0 to {experts - 1}",
             )
         rows: RoutingTable = given[np.arange(tokens) % given.shape[0]]
@@ -185,7 +189,7 @@ def _read_table(path: Path) -> RecordedRouting:
         raise ScenarioError(
             f"cannot read the routing table {path}: {error.strerror}", remedy="give a JSON file"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ScenarioError(
             f"the routing table {path} is no JSON: {error}", remedy="write rows of expert numbers as JSON"
         ) from None

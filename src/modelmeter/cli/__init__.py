@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 import modelmeter
-from modelmeter.cli.console import report_error
+from modelmeter.cli.console import give_up_stdout, report_error, set_encoding
 from modelmeter.cli.trace import trace
-from modelmeter.errors import ModelMeterError, UsageError
+from modelmeter.errors import InternalError, ModelMeterError, UnknownNameError, UsageError
 
 __all__ = ["app", "main"]
 
@@ -29,16 +30,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command; gives the exit code."""
+    # A terminal that has no letter for something shows its escape, instead of ending the command.
+    set_encoding(sys.stdout, errors="backslashreplace")
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")  # those of libraries; an error is one line
+            app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except ModelMeterError as error:
         return report_error(error)
+    except UnknownCommandError as error:
+        return report_error(_unknown(error))
     except CycloptsError as error:
-        return report_error(UsageError(" ".join(str(error).split()), remedy="see modelmeter --help"))
+        text = " ".join(str(error).split()).rstrip(".")
+        return report_error(UsageError(text, remedy=f"see {_help(arguments)}"))
     except KeyboardInterrupt:
         print("modelmeter: interrupted; nothing was overwritten", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        give_up_stdout()
         return 141
+    except Exception as error:
+        text = " ".join(str(error).split()) or "no message"
+        unforeseen = InternalError(
+            f"{type(error).__name__}: {text}",
+            remedy="this is a mistake in modelmeter; MODELMETER_TRACEBACK=1 shows where",
+        )
+        unforeseen.__cause__ = error
+        return report_error(unforeseen)
     return 0
+
+
+def _unknown(error: UnknownCommandError) -> UsageError:
+    name = (error.unused_tokens or [""])[0]
+    if name.startswith("-"):
+        return UnknownNameError("option", name, (*app.help_flags, *app.version_flags))
+    return UnknownNameError("command", name, [command for command in app if not command.startswith("-")])
+
+
+def _help(arguments: list[str]) -> str:
+    command = arguments[0] if arguments and arguments[0] in app else ""
+    return " ".join(["modelmeter", *([command] if command else []), "--help"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -11,9 +13,11 @@ from typing import Any
 
 from attrs import frozen
 
-from modelmeter.errors import UsageError
+from modelmeter.errors import ConfigurationError, TracingError, UnknownNameError, UsageError
 from modelmeter.families.protocol import Family
 from modelmeter.families.registry import families, get_family, recognise
+
+_FUNCTION = "give package.module:function"
 
 
 @frozen
@@ -44,35 +48,66 @@ Subject = FamilySubject | HuggingFaceSubject | FunctionSubject
 
 
 def find_subject(text: str) -> Subject:
-    """What the user named; UnknownNameError with the nearest family if it is nothing that is there."""
+    """What the user named; UnknownNameError with the nearest family if it is nothing that is there.
+
+    What exists is a file, even if its name looks like a function's.
+    """
     if text in families():
         family = get_family(text)
         return FamilySubject(family, family.default_configuration())
-    path = Path(text)
-    if path.exists() or path.suffix == ".json" or os.sep in text:
-        from modelmeter.tracing.hugging_face import read_config_file
-
-        source = read_config_file(path)
-        owner = recognise(source)
-        if owner is not None:
-            return FamilySubject(owner, owner.read_configuration(source))
-        return HuggingFaceSubject(path.name if path.is_file() else path.resolve().name, source)
+    if os.path.exists(text) or text.endswith(".json"):
+        return _configured(Path(text))
     if ":" in text:
         return FunctionSubject(text, _function(text))
+    if os.sep in text:
+        return _configured(Path(text))
     family = get_family(text)
     return FamilySubject(family, family.default_configuration())
 
 
+def _configured(path: Path) -> Subject:
+    source = read_config_file(path)
+    owner = recognise(source)
+    if owner is not None:
+        return FamilySubject(owner, owner.read_configuration(source))
+    # A folder's config.json is named after the folder: every one of them has the same file name.
+    file = path / "config.json" if path.is_dir() else path
+    return HuggingFaceSubject(file.resolve().parent.name if file.name == "config.json" else file.name, source)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """A JSON configuration, from a file or the ``config.json`` of a folder."""
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}", remedy="give a config.json") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path} is no complete JSON document: {error}", remedy="give a config.json") from None
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{path} holds no JSON object", remedy="give a config.json")
+    return data
+
+
 def _function(text: str) -> Callable[[], Any]:
     module_name, _, function_name = text.partition(":")
-    sys.path.insert(0, os.getcwd())
+    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
+        raise UsageError(f"{text!r} names no function", remedy=_FUNCTION)
+    # The folder stays on the path: the function may import from it when it is called.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise UsageError(f"cannot import {module_name!r}: {error}", remedy="give package.module:function") from None
-    finally:
-        sys.path.pop(0)
+        raise UsageError(f"cannot import {module_name!r}: {error}", remedy=_FUNCTION) from None
+    except (Exception, SystemExit) as error:
+        raise TracingError(
+            f"importing {module_name!r} raised {type(error).__name__}: {error}", remedy="check the module alone"
+        ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise UsageError(f"{module_name} has no function {function_name!r}", remedy="give package.module:function")
+        names = [name for name, value in vars(module).items() if inspect.isfunction(value)]
+        if names:
+            raise UnknownNameError(f"function in {module_name}", function_name, names)
+        raise UsageError(f"{module_name} has no function {function_name!r}", remedy=_FUNCTION)
     return function  # type: ignore[no-any-return]

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from modelmeter.cli.console import progress
+from modelmeter.cli.arguments import Flag, Whole
+from modelmeter.cli.console import printing, progress, write_text
 from modelmeter.cli.scenario_options import ScenarioOptions
 from modelmeter.cli.subject import FamilySubject, FunctionSubject, HuggingFaceSubject, Subject, find_subject
-from modelmeter.errors import MissingDependencyError, UsageError, require_extra
-from modelmeter.schema.scenario import Scenario, parse_size
+from modelmeter.errors import ScenarioError, UnknownNameError, UsageError, require_extra
+from modelmeter.schema.callgraph import STAGES
+from modelmeter.schema.files import check_writable, write_files
+from modelmeter.schema.scenario import FUNCTION_KEYS, HUGGING_FACE_KEYS, Scenario, parse_size
 
 if TYPE_CHECKING:
     from modelmeter.schema.callgraph import CallGraph
 
 CALL_GRAPH_FILE = "callgraph.json"
 RUNTIME_FILE = "runtime-metadata.json"
+
+DEFAULT_POSITIONS = 512
+"""Token ids of a prompt for a Hugging Face configuration, unless --input-ids says otherwise."""
 
 _DEFAULT_SCENARIO = ScenarioOptions()
 
@@ -32,14 +37,14 @@ def trace(
     scenario: ScenarioOptions = _DEFAULT_SCENARIO,
     input_ids: str | None = None,
     out: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
-    force: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
-    events: int = 0,
+    as_json: Annotated[Flag, Parameter(name="--json")] = False,
+    force: Flag = False,
+    quiet: Flag = False,
+    events: Whole = 0,
     only: Literal["heavy"] | None = None,
     stage: str | None = None,
     prefix: str | None = None,
-    depth: int | None = None,
+    depth: Whole | None = None,
 ) -> None:
     """Trace one run of a full-size model, without its weights and without a GPU.
 
@@ -61,7 +66,7 @@ def trace(
     pages
         Page images of one request.
     input_ids
-        Prompt of BATCHxPOSITIONS token ids, for a Hugging Face configuration.
+        Prompt of BATCHxPOSITIONS token ids, for a Hugging Face configuration; BATCHx512 if not given.
     out
         Folder for callgraph.json and runtime-metadata.json.
     as_json
@@ -81,41 +86,74 @@ def trace(
     depth
         Levels of the printed tree.
     """
-    if events < 0:
-        raise UsageError(f"--events is {events}", remedy="give a number of at least 0")
+    _check_options(events, depth, stage)
     found = find_subject(subject)
-    wanted = scenario.scenario(pages)
-    if isinstance(found, FamilySubject):
-        found.family.describe(found.config, wanted)  # refuses early what the model cannot have
-        if input_ids is not None:
-            raise UsageError("--input-ids is for Hugging Face configurations", remedy="use the scenario's options")
+    given = scenario.values(pages)
+    wanted = Scenario(**given)
+    wanted.check_traceable()
+    prompt = _check_subject(found, given, wanted, input_ids)
     if out is not None:
-        from modelmeter.schema.files import check_writable
-
         check_writable(out, (CALL_GRAPH_FILE, RUNTIME_FILE), force=force)
     with progress(f"Tracing {subject}", quiet=quiet) as step:
-        graph = _run(found, wanted, input_ids, events, step)
+        graph = _run(found, wanted, prompt, events, step)
     graph = _filtered(graph, found, only, stage, prefix)
     if out is not None:
-        graph.save(out / CALL_GRAPH_FILE, force=force)
-        _write_runtime(graph, out / RUNTIME_FILE, force=force)
-    if as_json:
-        sys.stdout.write(graph.to_json())
-    elif not quiet or out is None:
-        _show(graph, depth)
-    if out is not None and not as_json and not quiet:
-        print(f"Wrote {out / CALL_GRAPH_FILE} and {out / RUNTIME_FILE}")
+        documents = {out / CALL_GRAPH_FILE: graph.to_json(), out / RUNTIME_FILE: _runtime_document(graph)}
+        write_files(documents, force=force)
+    with printing():
+        if as_json:
+            write_text(graph.to_json())
+        elif not quiet or out is None:
+            _show(graph, depth)
+        if out is not None and not as_json and not quiet:
+            print(f"Wrote {out / CALL_GRAPH_FILE} and {out / RUNTIME_FILE}")
+
+
+def _check_options(events: int, depth: int | None, stage: str | None) -> None:
+    for option, number in (("--events", events), ("--depth", depth)):
+        if number is not None and number < 0:
+            raise UsageError(f"{option} is {number}", remedy="give a number of at least 0")
+    if stage is not None and stage not in STAGES:
+        raise UnknownNameError("stage", stage, STAGES)
+
+
+def _check_subject(
+    found: Subject, given: dict[str, Any], wanted: Scenario, input_ids: str | None
+) -> tuple[int, int] | None:
+    """Refuse early what the model cannot have and what would do nothing; gives the prompt of token ids."""
+    if isinstance(found, HuggingFaceSubject):
+        _refuse_idle(given, HUGGING_FACE_KEYS, "a Hugging Face configuration")
+        if input_ids is None:
+            return wanted.batch, DEFAULT_POSITIONS
+        batch, positions = parse_size(input_ids, "--input-ids", "1x512")
+        if given.get("batch", batch) != batch:
+            raise ScenarioError(
+                f"--input-ids {input_ids} and --batch {wanted.batch} contradict each other",
+                remedy="give one of them; BATCHxPOSITIONS says both",
+            )
+        return batch, positions
+    if input_ids is not None:
+        raise UsageError("--input-ids is for Hugging Face configurations", remedy="leave it out")
+    if isinstance(found, FamilySubject):
+        found.family.describe(found.config, wanted)
+    else:
+        _refuse_idle(given, FUNCTION_KEYS, "a function")
+    return None
+
+
+def _refuse_idle(given: dict[str, Any], understood: tuple[str, ...], what: str) -> None:
+    idle = [key if key == "pages" else f"--{key.replace('_', '-')}" for key in given if key not in understood]
+    if idle:
+        raise UsageError(f"{what} takes no {' and no '.join(idle)}", remedy="leave out what would do nothing")
 
 
 def _run(
-    found: Subject, wanted: Scenario, input_ids: str | None, events: int, step: Callable[[str], None]
+    found: Subject, wanted: Scenario, prompt: tuple[int, int] | None, events: int, step: Callable[[str], None]
 ) -> CallGraph:
     try:
-        import torch
+        import torch  # noqa: F401
     except ImportError:
         raise require_extra("trace", "torch") from None
-    if not torch.__version__:
-        raise MissingDependencyError("torch has no version", remedy="install torch again")
     from modelmeter.routing import parse_routing
     from modelmeter.tracing import TraceOptions
 
@@ -127,20 +165,15 @@ def _run(
     if isinstance(found, HuggingFaceSubject):
         from modelmeter.tracing.hugging_face import trace_hugging_face
 
-        batch, positions = parse_size(input_ids or f"{wanted.batch}x512", "--input-ids")
+        assert prompt is not None
+        batch, positions = prompt
         return trace_hugging_face(
-            dict(found.source),
-            wanted,
-            batch=batch,
-            positions=positions,
-            name=found.name,
-            options=options,
-            progress=step,
+            found.source, wanted, batch=batch, positions=positions, name=found.name, options=options, progress=step
         )
     assert isinstance(found, FunctionSubject)
     from modelmeter.tracing.functions import trace_function
 
-    return trace_function(found.build, found.name, options=options, progress=step)
+    return trace_function(found.build, found.name, wanted, options=options, progress=step)
 
 
 def _filtered(graph: CallGraph, found: Subject, only: str | None, stage: str | None, prefix: str | None) -> CallGraph:
@@ -154,12 +187,9 @@ def _filtered(graph: CallGraph, found: Subject, only: str | None, stage: str | N
     return only_heavy(graph) if only == "heavy" else graph
 
 
-def _write_runtime(graph: CallGraph, path: Path, *, force: bool) -> None:
-    from modelmeter.schema.files import write_file
-
-    lines = [json.dumps(event, sort_keys=True) for event in graph.runtime_events]
-    body = ",\n".join(lines)
-    write_file(path, f'{{"runtime_events": [\n{body}\n],\n"schema_version": {graph.schema_version}}}\n', force=force)
+def _runtime_document(graph: CallGraph) -> str:
+    body = ",\n".join(json.dumps(event, sort_keys=True) for event in graph.runtime_events)
+    return f'{{"runtime_events": [\n{body}\n],\n"schema_version": {graph.schema_version}}}\n'
 
 
 def _show(graph: CallGraph, depth: int | None) -> None:

@@ -33,7 +33,7 @@ def _titles(graph: CallGraph) -> list[RenderableType]:
     name = graph.model.get("family") or graph.model.get("name") or graph.root
     forwards = [forward.name for forward in graph.forwards]
     runs = ", ".join(forwards if len(forwards) <= 4 else [*forwards[:2], "…", forwards[-1]])
-    return [Text.assemble((f"{name}", "bold"), f": {graph.root}, {runs}")]
+    return [Text.assemble((_plain(str(name)), "bold"), _plain(f": {graph.root}, {runs}"))]
 
 
 def module_table(graph: CallGraph, rows: Sequence[OutlineRow]) -> Table:
@@ -62,7 +62,13 @@ def _tree_label(row: OutlineRow) -> Text:
     guides = ""
     if row.is_last:
         guides = "".join("  " if last else "│ " for last in row.is_last[:-1]) + ("└ " if row.is_last[-1] else "├ ")
-    return Text.assemble((guides, "dim"), row.label, (f" {row.class_name}" if row.depth else "", "cyan"))
+    class_name = f" {_plain(row.class_name)}" if row.depth else ""
+    return Text.assemble((guides, "dim"), _plain(row.label), (class_name, "cyan"))
+
+
+def _plain(name: str) -> str:
+    """A name on one line: a module's or a file's may hold anything."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
 def stage_table(graph: CallGraph) -> Table:
@@ -76,7 +82,7 @@ def stage_table(graph: CallGraph) -> Table:
     named = [(name, cost) for name, cost in graph.stages.items() if cost.launches or cost.matrix_flops]
     for name, cost in [*named, ("total", whole)]:
         table.add_row(
-            name,
+            Text(_plain(name)),
             bound + format_flops(cost.matrix_flops),
             format_flops(cost.vector_flops),
             format_share(cost.matrix_flops, whole.matrix_flops),

@@ -14,6 +14,9 @@ from attrs import define, field, frozen
 
 SCHEMA_VERSION = 1
 
+REQUIRED = "required"
+"""Metadata of a field that a document must have, though an object may be made without it."""
+
 STAGES = ("vision", "projector", "prefill", "decode", "other")
 """The parts that a run is split into; their costs add up to the whole."""
 
@@ -129,13 +132,19 @@ class Assumption:
     calls: int
 
 
+def _named_by_edges(_: Any, attribute: Any, value: dict[str, int]) -> None:
+    for key in value:
+        if "->" not in key:
+            raise ValueError(f"{attribute.name} has the key {key!r:.40}, expected 'caller->callee'")
+
+
 @define
 class Forward:
     """One forward of the root module; the document's own keys are the sum over the forwards."""
 
     name: str
     call_counts: dict[str, int] = field(factory=dict)
-    edges: dict[str, int] = field(factory=dict)
+    edges: dict[str, int] = field(factory=dict, validator=_named_by_edges)
     op_call_counts: dict[str, int] = field(factory=dict)
     input_metadata: dict[str, list[Signature]] = field(factory=dict)
     output_metadata: dict[str, list[Signature]] = field(factory=dict)
@@ -146,12 +155,13 @@ class Forward:
 class CallGraph:
     """The document. All keys but the five structural ones may be absent in documents from elsewhere."""
 
-    call_counts: dict[str, int] = field(factory=dict)
-    edges: dict[str, int] = field(factory=dict)
-    op_call_counts: dict[str, int] = field(factory=dict)
-    module_children: dict[str, list[str]] = field(factory=dict)
-    module_types: dict[str, str] = field(factory=dict)
+    call_counts: dict[str, int] = field(factory=dict, metadata={REQUIRED: True})
+    edges: dict[str, int] = field(factory=dict, metadata={REQUIRED: True}, validator=_named_by_edges)
+    op_call_counts: dict[str, int] = field(factory=dict, metadata={REQUIRED: True})
+    module_children: dict[str, list[str]] = field(factory=dict, metadata={REQUIRED: True})
+    module_types: dict[str, str] = field(factory=dict, metadata={REQUIRED: True})
     module_classes: dict[str, str] = field(factory=dict)
+    module_stages: dict[str, str] = field(factory=dict)
     schema_version: int = SCHEMA_VERSION
     tool: dict[str, str] = field(factory=dict)
     model: dict[str, Any] = field(factory=dict)
@@ -165,7 +175,7 @@ class CallGraph:
     output_metadata: dict[str, list[Signature]] = field(factory=dict)
     events: list[Event] = field(factory=list)
     runtime_events: list[dict[str, Any]] = field(factory=list)
-    data_edges: dict[str, int] = field(factory=dict)
+    data_edges: dict[str, int] = field(factory=dict, validator=_named_by_edges)
     costs: dict[str, ModuleCost] = field(factory=dict)
     operators: dict[str, dict[str, OperatorCost]] = field(factory=dict)
     kv_cache: dict[str, list[int]] = field(factory=dict)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import functools
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 import cattrs
-from attrs import fields_dict, has
+from attrs import fields, fields_dict, has
+from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from modelmeter.errors import DocumentError
-from modelmeter.schema.callgraph import SCHEMA_VERSION
+from modelmeter.schema.callgraph import REQUIRED, SCHEMA_VERSION
 
 T = TypeVar("T")
+
+
+class _WrongTypeError(ValueError):
+    """A value of another type than its field's."""
+
+    def __init__(self, expected: str, value: Any) -> None:
+        super().__init__(f"expected {expected}, got {type(value).__name__} {value!r:.40}")
 
 
 def _exactly(kind: type) -> Any:
@@ -22,10 +32,47 @@ def _exactly(kind: type) -> Any:
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not kind:
-            raise ValueError(f"expected {kind.__name__}, got {type(value).__name__} {value!r:.40}")
+            raise _WrongTypeError(kind.__name__, value)
         return value
 
     return structure
+
+
+def _number(value: Any, _: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise _WrongTypeError("a finite number", value)
+    return float(value)
+
+
+def _is_sequence(cls: Any) -> bool:
+    return get_origin(cls) is list or (get_origin(cls) is tuple and get_args(cls)[-1] is Ellipsis)
+
+
+def _sequence(cls: Any, made: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """A hook for lists and tuples that takes lists only: cattrs would take ``"ab"`` for ["a", "b"]."""
+    of = get_args(cls)[0]
+    structure_item = made.get_structure_hook(of)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise _WrongTypeError("a list", value)
+        items, errors = [], []
+        for index, item in enumerate(value):
+            try:
+                items.append(structure_item(item, of))
+            except Exception as error:
+                error.add_note(IterableValidationNote(f"at index {index}", index, of))
+                errors.append(error)
+        if errors:
+            raise IterableValidationError(f"while structuring {cls}", errors, cls)
+        return items if get_origin(cls) is list else tuple(items)
+
+    return structure
+
+
+def _finite(value: float) -> float | str:
+    """JSON has no infinity and no NaN; models' own configurations hold them."""
+    return value if math.isfinite(value) else str(value)
 
 
 @functools.cache
@@ -34,10 +81,20 @@ def converter() -> cattrs.Converter:
     made = cattrs.Converter(forbid_extra_keys=True)
     for kind in (int, str, bool):
         made.register_structure_hook(kind, _exactly(kind))
+    made.register_structure_hook(float, _number)
+    made.register_structure_hook_factory(_is_sequence, _sequence)
+    made.register_unstructure_hook(float, _finite)
 
     @made.register_structure_hook_factory(has)
     def _structure(cls: type) -> Any:
-        return make_dict_structure_fn(cls, made, _cattrs_forbid_extra_keys=True)
+        plain: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, made, _cattrs_forbid_extra_keys=True)
+
+        def structure(value: Any, of: Any) -> Any:
+            if type(value) is not dict:
+                raise _WrongTypeError("an object", value)
+            return plain(value, of)
+
+        return structure
 
     @made.register_unstructure_hook_factory(has)
     def _unstructure(cls: type) -> Any:
@@ -54,10 +111,8 @@ def converter() -> cattrs.Converter:
 def dump_json(document: Any) -> str:
     """JSON text of a schema object: keys sorted, one line per top-level key, a newline at the end."""
     data = converter().unstructure(document)
-    lines = [
-        f"{json.dumps(key)}: {json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(',', ':'))}"
-        for key, value in sorted(data.items())
-    ]
+    write = functools.partial(json.dumps, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    lines = [f"{json.dumps(key)}: {write(value)}" for key, value in sorted(data.items())]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -69,17 +124,20 @@ def load_json(path: Path, cls: type[T]) -> T:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DocumentError(
-            f"cannot read {path}: {error.strerror}", remedy="give the path of a file that exists"
-        ) from None
     except UnicodeDecodeError:
         raise DocumentError(f"{path} is no text file", remedy="give a file that ModelMeter wrote") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DocumentError(f"cannot read {path}: {reason}", remedy="give the path of a file that exists") from None
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"{path} is no complete JSON document: {error}", remedy="write it again") from None
     return structure_document(data, cls, str(path))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def structure_document(data: Any, cls: type[T], where: str) -> T:
@@ -94,25 +152,27 @@ def structure_document(data: Any, cls: type[T], where: str) -> T:
             f"{where} has schema version {version!r}, this ModelMeter reads version {SCHEMA_VERSION}",
             remedy="write it again with this version, or install the version that wrote it",
         )
+    attributes: Any = fields(cls)  # type: ignore[arg-type]
+    missing = [a.name for a in attributes if a.metadata.get(REQUIRED) and a.name not in data]
+    if missing:
+        raise DocumentError(
+            f"{where} is no {cls.__name__} document: it lacks {', '.join(missing)}",
+            remedy="give a file that ModelMeter wrote",
+        )
     try:
         return converter().structure(data, cls)
-    except (
-        cattrs.BaseValidationError,
-        cattrs.ForbiddenExtraKeysError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:
-        problems = _explain(error)
+    except (cattrs.BaseValidationError, ValueError) as error:
         raise DocumentError(
-            f"{where} is no {cls.__name__} document: {problems}", remedy="give a file that ModelMeter wrote"
+            f"{where} is no {cls.__name__} document: {_explain(error)}", remedy="give a file that ModelMeter wrote"
         ) from None
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, cattrs.BaseValidationError):
-        lines = cattrs.transform_error(error)
-        shown = "; ".join(lines[:3])
-        return shown if len(lines) <= 3 else f"{shown}; and {len(lines) - 3} more"
-    return str(error) or type(error).__name__
+    lines = cattrs.transform_error(error, format_exception=_describe)
+    shown = "; ".join(lines[:3])
+    return shown if len(lines) <= 3 else f"{shown}; and {len(lines) - 3} more"
+
+
+def _describe(error: BaseException, kind: type | None) -> str:
+    own = isinstance(error, ValueError) and not isinstance(error, UnicodeError)
+    return str(error) if own else cattrs.v.format_exception(error, kind)

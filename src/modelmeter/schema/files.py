@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from modelmeter.errors import OutputError
 
 
 def check_writable(directory: Path, names: Iterable[str], *, force: bool) -> None:
-    """Refuse early what could not be written later: called before the long work begins.
+    """Refuse early what could not be written later: called before the long work begins. Changes nothing.
 
-    Raises OutputError if the folder cannot be made or written to, or if one of the files exists and
-    ``force`` is not set. Makes the folder if it is missing.
+    Raises OutputError if the folder could not be made or written to, or if one of the files exists and
+    ``force`` is not set.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
+        existing = directory.absolute()
+        while not _exists(existing):
+            existing = existing.parent
+        if not existing.is_dir():
+            raise OutputError(f"{existing} is a file, not a folder", remedy="choose another folder with --out")
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(
-            f"cannot write into {directory}: {reason}", remedy="choose another folder with --out"
-        ) from None
+        raise _unwritable(directory, error) from None
     for name in names:
         target = directory / name
         if target.is_dir():
@@ -40,25 +41,51 @@ def write_file(path: Path, content: str, *, force: bool = False) -> Path:
 
     Raises OutputError if the file exists and ``force`` is not set, or if it cannot be written.
     """
-    check_writable(path.parent, [path.name], force=force)
-    temporary = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}", remedy="free space or choose another folder"
-        ) from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    write_files({path: content}, force=force)
     return path
+
+
+def write_files(contents: Mapping[Path, str], *, force: bool = False) -> None:
+    """Write files that belong together: none is renamed into place before all are on the disk.
+
+    Raises OutputError if a file exists and ``force`` is not set, or if one cannot be written; then none is.
+    """
+    for path in contents:
+        check_writable(path.parent, [path.name], force=force)
+    ready: dict[str, Path] = {}
+    path = Path()
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+            ready[temporary] = path
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+        for temporary, path in list(ready.items()):
+            os.replace(temporary, path)
+            del ready[temporary]
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from None
+    finally:
+        for temporary in ready:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return OutputError(f"cannot write {path}: {reason}", remedy="free space, or choose another folder with --out")
+
+
+def _exists(path: Path) -> bool:
+    """Unlike ``Path.exists``, this tells what is not there from what cannot be."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _umask() -> int:

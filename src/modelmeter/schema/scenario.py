@@ -6,6 +6,7 @@ on what (device, how many, how split). Keys that are None are derived; ``resolve
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -28,15 +29,47 @@ A4_AT_150_DPI = (1240, 1754)
 
 ATTENTION_KINDS = ("eager", "sdpa")
 
+PLACEMENT_KEYS = ("execution", "device", "devices", "tensor_parallel", "expert_parallel")
+"""Keys that a trace does not look at: its document keeps them for the commands that plan with it."""
+
+HUGGING_FACE_KEYS = ("batch", "decode_steps", "dtype", "attention", "routing", *PLACEMENT_KEYS)
+"""Keys that mean something for a Hugging Face configuration, which takes token ids."""
+
+FUNCTION_KEYS = ("routing", *PLACEMENT_KEYS)
+"""Keys that mean something for a function, which decides everything else by itself."""
+
+
+def _size(_: Any, attribute: Any, value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise ScenarioError(
+            f"a page's {attribute.name} is {value!r}", remedy="give a whole number of at least 1, in pixels"
+        )
+
+
+def _grid(_: Any, __: Any, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, tuple) or len(value) != 2 or any(type(side) is not int for side in value):
+        raise ScenarioError(f"a page's grid is {value!r}", remedy="give two whole numbers, width first")
+    if min(value) < 1:
+        raise ScenarioError(
+            f"page grid {value[0]}x{value[1]} has no area", remedy="give sizes of at least 1, width first"
+        )
+
 
 @frozen
 class Page:
     """One page image: its size in pixels, or the crop grid it is known to give (width first)."""
 
-    width: int | None = None
-    height: int | None = None
-    grid: tuple[int, int] | None = None
+    width: int | None = field(default=None, validator=_size)
+    height: int | None = field(default=None, validator=_size)
+    grid: tuple[int, int] | None = field(default=None, validator=_grid)
     name: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        sizes = (self.width is not None) + (self.height is not None)
+        if sizes == 1 or (sizes == 0) == (self.grid is None):
+            raise ScenarioError("a page needs a width and a height, or a grid", remedy="give one of the two")
 
     def __str__(self) -> str:
         if self.grid is not None:
@@ -44,58 +77,78 @@ class Page:
         return f"{self.width}x{self.height}"
 
 
-def _one_of(kind: str, valid: tuple[str, ...]) -> Any:
-    def check(_: Any, __: Any, value: str | None) -> None:
-        if value is not None and value not in valid:
-            raise UnknownNameError(kind, value, valid)
+def _one_of(kind: str, valid: tuple[str, ...], *, optional: bool = False) -> Any:
+    def check(_: Any, __: Any, value: Any) -> None:
+        if not (optional and value is None) and value not in valid:
+            raise UnknownNameError(kind, str(value), valid)
 
     return check
 
 
-def _at_least(minimum: int) -> Any:
-    def check(_: Any, attribute: Any, value: int | None) -> None:
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < minimum):
-            option = attribute.name.replace("_", "-")
-            raise ScenarioError(f"--{option} is {value!r}", remedy=f"give a whole number of at least {minimum}")
+def _at_least(minimum: int, *, optional: bool = False) -> Any:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if not (optional and value is None) and (type(value) is not int or value < minimum):
+            raise ScenarioError(
+                f"{_option(attribute)} is {value!r}", remedy=f"give a whole number of at least {minimum}"
+            )
 
     return check
+
+
+def _text(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise ScenarioError(f"{_option(attribute)} is {value!r}", remedy="give a name")
+
+
+def _flag(_: Any, attribute: Any, value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise ScenarioError(f"{_option(attribute)} is {value!r}", remedy="give true or false")
+
+
+def _pages(_: Any, __: Any, value: Any) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(page, Page) for page in value):
+        raise ScenarioError(f"pages is {value!r:.80}", remedy="give a tuple of Page objects")
+
+
+def _option(attribute: Any) -> str:
+    return f"--{attribute.name.replace('_', '-')}"
+
+
+def _dtype(*, optional: bool = False) -> Any:
+    return _one_of("dtype", FLOAT_DTYPES, optional=optional)
 
 
 @frozen
 class Scenario:
     """A workload. Sizes in pixels, lengths in tokens; see the design's table for each key."""
 
-    pages: tuple[Page, ...] = (Page(*A4_AT_150_DPI),)
+    pages: tuple[Page, ...] = field(default=(Page(*A4_AT_150_DPI),), validator=_pages)
     mode: str = field(default="gundam", validator=_one_of("mode", tuple(RESOLUTION_MODES)))
-    base_size: int | None = field(default=None, validator=_at_least(1))
-    image_size: int | None = field(default=None, validator=_at_least(1))
-    crop_mode: bool | None = None
-    text_tokens: int | None = field(default=None, validator=_at_least(0))
-    seq_len: int | None = field(default=None, validator=_at_least(1))
+    base_size: int | None = field(default=None, validator=_at_least(1, optional=True))
+    image_size: int | None = field(default=None, validator=_at_least(1, optional=True))
+    crop_mode: bool | None = field(default=None, validator=_flag)
+    text_tokens: int | None = field(default=None, validator=_at_least(0, optional=True))
+    seq_len: int | None = field(default=None, validator=_at_least(1, optional=True))
     decode_steps: int = field(default=0, validator=_at_least(0))
     batch: int = field(default=1, validator=_at_least(1))
-    dtype: str = field(default="bfloat16", validator=_one_of("dtype", FLOAT_DTYPES))
-    activation_dtype: str | None = field(default=None, validator=_one_of("dtype", FLOAT_DTYPES))
-    kv_dtype: str | None = field(default=None, validator=_one_of("dtype", FLOAT_DTYPES))
+    dtype: str = field(default="bfloat16", validator=_dtype())
+    activation_dtype: str | None = field(default=None, validator=_dtype(optional=True))
+    kv_dtype: str | None = field(default=None, validator=_dtype(optional=True))
     attention: str = field(default="sdpa", validator=_one_of("attention", ATTENTION_KINDS))
-    vision_attention: str | None = field(default=None, validator=_one_of("attention", ATTENTION_KINDS))
-    decoder_attention: str | None = field(default=None, validator=_one_of("attention", ATTENTION_KINDS))
+    vision_attention: str | None = field(default=None, validator=_one_of("attention", ATTENTION_KINDS, optional=True))
+    decoder_attention: str | None = field(default=None, validator=_one_of("attention", ATTENTION_KINDS, optional=True))
     head: str = field(default="all", validator=_one_of("head", ("all", "last")))
-    routing: str = "balanced"
+    routing: str = field(default="balanced", validator=_text)
     execution: str = field(default="eager", validator=_one_of("execution", ("eager", "graph")))
-    device: str = "h100-sxm"
+    device: str = field(default="h100-sxm", validator=_text)
     devices: int = field(default=1, validator=_at_least(1))
     tensor_parallel: int = field(default=1, validator=_at_least(1))
     expert_parallel: int = field(default=1, validator=_at_least(1))
 
     def __attrs_post_init__(self) -> None:
         parse_routing(self.routing)
-        for page in self.pages:
-            sizes = page.grid if page.grid is not None else (page.width, page.height)
-            if any(not isinstance(size, int) or size < 1 for size in sizes):
-                raise ScenarioError(f"page {page} has no area", remedy="give sizes of at least 1, width first")
         for split in ("tensor_parallel", "expert_parallel"):
-            if self.devices % getattr(self, split) and getattr(self, split) > 1:
+            if self.devices % getattr(self, split):
                 raise ScenarioError(
                     f"--{split.replace('_', '-')} {getattr(self, split)} does not divide --devices {self.devices}",
                     remedy="split over a number that divides the devices",
@@ -115,6 +168,23 @@ class Scenario:
             decoder_attention=self.decoder_attention or self.attention,
         )
 
+    def check_traceable(self) -> None:
+        """Refuse what a forward cannot run in, though a plan may ask for it.
+
+        Raises ScenarioError for activations in another dtype than the weights, and for 8-bit weights:
+        torch multiplies neither without operators that the models do not call.
+        """
+        if self.activation_dtype not in (None, self.dtype):
+            raise ScenarioError(
+                f"--activation-dtype {self.activation_dtype} with --dtype {self.dtype}: "
+                "a trace runs weights and activations in one dtype",
+                remedy="give --dtype alone",
+            )
+        if DTYPE_BYTES[self.dtype] < 2:
+            raise ScenarioError(
+                f"torch cannot run a model in --dtype {self.dtype}", remedy="trace it in bfloat16 or float16"
+            )
+
     @property
     def num_pages(self) -> int:
         """Pages of one request."""
@@ -128,9 +198,18 @@ def dtype_bytes(name: str) -> int:
     return DTYPE_BYTES[name]
 
 
-def parse_size(text: str, option: str) -> tuple[int, int]:
+# Nine digits are a billion: more pixels, crops or tokens than anything can have.
+_SIZE = re.compile(r"([0-9]{1,9})\s*[xX×]\s*([0-9]{1,9})")
+
+
+def is_size(text: str) -> bool:
+    """Whether a text is a size as ``parse_size`` reads it."""
+    return _SIZE.fullmatch(text.strip()) is not None
+
+
+def parse_size(text: str, option: str, example: str = "3x2") -> tuple[int, int]:
     """``3x2`` becomes (3, 2): width first."""
-    width, separator, height = text.lower().replace("×", "x").partition("x")
-    if not separator or not (width.strip().isdecimal() and height.strip().isdecimal()):
-        raise ScenarioError(f"{option} {text!r} is no size", remedy="write WIDTHxHEIGHT, for example 3x2")
-    return int(width), int(height)
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ScenarioError(f"{option} {text!r} is no size", remedy=f"write two numbers with an x, as in {example}")
+    return int(found[1]), int(found[2])

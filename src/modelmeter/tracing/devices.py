@@ -14,7 +14,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode_temporarily
 
 from modelmeter.tracing.weightless import WeightlessExecutor
 
@@ -25,7 +25,9 @@ _LIBRARIES = ("torch", "transformers", "accelerate", "modelmeter")
 def _is_accelerator(value: Any) -> bool:
     if isinstance(value, torch.device):
         return value.type in _ACCELERATORS
-    return isinstance(value, str) and value.partition(":")[0] in _ACCELERATORS
+    if isinstance(value, str):
+        return value.partition(":")[0] in _ACCELERATORS
+    return type(value) is int  # a bare index means the accelerator of that number
 
 
 def _on_cpu(value: Any) -> Any:
@@ -38,6 +40,7 @@ class HostFunctions(TorchFunctionMode):
     def __init__(self, executor: WeightlessExecutor) -> None:
         super().__init__()
         self._executor = executor
+        self._overrides: Any = None
         self._handlers: dict[Any, Callable[..., Any]] = {
             Tensor.cuda: lambda tensor, *_, **__: tensor,
             Tensor.pin_memory: lambda tensor, *_, **__: tensor,
@@ -45,21 +48,46 @@ class HostFunctions(TorchFunctionMode):
             Tensor.numpy: self._read("numpy"),
             Tensor.tolist: self._read("tolist"),
             Tensor.__array__: self._read("__array__"),
+            Tensor.__deepcopy__: self._deepcopy,
+            Tensor.data.__set__: self._set_data,  # type: ignore[attr-defined]
+            torch.tensor: self._from_list(torch.tensor),
+            torch.as_tensor: self._from_list(torch.as_tensor),
+            torch.asarray: self._from_list(torch.asarray),
         }
 
+    def __enter__(self) -> HostFunctions:
+        super().__enter__()
+        # torch's fused attention layers step aside for tensors with functions of their own. This mode is
+        # no reason to: a run without it takes them.
+        self._overrides = mock.patch.object(torch.overrides, "has_torch_function", self._has_torch_function)
+        self._overrides.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._overrides.__exit__(*error)
+        super().__exit__(*error)
+
+    def _has_torch_function(self, values: Any) -> bool:
+        asked = torch._C._has_torch_function
+        if _get_current_function_mode() is not self:
+            return asked(values)
+        with _pop_mode_temporarily():
+            return asked(values)
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        handler = self._handlers.get(func)
-        if handler is not None:
-            return handler(*args, **(kwargs or {}))
         if kwargs:
             device = kwargs.get("device")
             if device is not None and _is_accelerator(device):
                 kwargs = {**kwargs, "device": torch.device("cpu")}
-            return func(*args, **kwargs)
-        return func(*args)
+            if kwargs.get("pin_memory"):
+                kwargs = {**kwargs, "pin_memory": False}
+        handler = self._handlers.get(func)
+        if handler is not None:
+            return handler(*args, **(kwargs or {}))
+        return func(*args, **kwargs) if kwargs else func(*args)
 
     def _to(self, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return tensor.to(*map(_on_cpu, args), **{key: _on_cpu(value) for key, value in kwargs.items()})
+        return tensor.to(*map(_on_cpu, args), **kwargs)
 
     def _read(self, method: str) -> Callable[..., Any]:
         def read(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -68,6 +96,41 @@ class HostFunctions(TorchFunctionMode):
                 return getattr(readable, method)(*args, **kwargs)
 
         return read
+
+    def _from_list(self, make: Callable[..., Any]) -> Callable[..., Any]:
+        """torch reads the elements of lists behind dispatch, where shape-only ones would be real zeros."""
+
+        def made(data: Any, *args: Any, **kwargs: Any) -> Any:
+            return make(self._plain(data) if isinstance(data, (list, tuple)) else data, *args, **kwargs)
+
+        return made
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return (
+                self._executor.readable(value, "torch.tensor").tolist()
+                if self._executor.is_shape_only(value)
+                else value
+            )
+        if isinstance(value, (list, tuple)) and any(isinstance(item, (Tensor, list, tuple)) for item in value):
+            return [self._plain(item) for item in value]
+        return value
+
+    def _deepcopy(self, tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+        if not self._executor.is_shape_only(tensor):
+            return tensor.__deepcopy__(memo)
+        if id(tensor) not in memo:
+            copied = tensor.detach().clone()
+            copied.requires_grad_(tensor.requires_grad)
+            if isinstance(tensor, torch.nn.Parameter):
+                copied._is_param = True
+            memo[id(tensor)] = copied
+        copy: Tensor = memo[id(tensor)]
+        return copy
+
+    def _set_data(self, tensor: Tensor, value: Tensor) -> None:
+        with torch._C.DisableTorchFunction():
+            tensor.data = self._executor.data_for(tensor, value)
 
 
 def _asked_by_library() -> bool:
@@ -78,11 +141,11 @@ def _asked_by_library() -> bool:
 
 @contextmanager
 def pretend_gpu() -> Iterator[None]:
-    """Let a model's own guards find a GPU on a machine without one, and give up nothing to it."""
+    """Let a model's own guards find a GPU on a machine without one, and give up nothing to it.
+
+    Autocast for a GPU is the CPU's on every machine: that is where a weightless trace runs.
+    """
     real_available = torch.cuda.is_available
-    if real_available():
-        yield
-        return
     autocast = torch.amp.autocast_mode.autocast
     real_autocast = autocast.__init__
 
@@ -98,20 +161,20 @@ def pretend_gpu() -> Iterator[None]:
     def nothing(*_: Any, **__: Any) -> None:
         return None
 
+    patches: dict[str, Any] = {
+        "is_available": is_available,
+        "synchronize": nothing,
+        "empty_cache": nothing,
+        "set_device": nothing,
+        "reset_peak_memory_stats": nothing,
+        "current_device": lambda: 0,
+        "device_count": lambda: 1,
+        "memory_allocated": lambda *_, **__: 0,
+        "max_memory_allocated": lambda *_, **__: 0,
+        "is_bf16_supported": lambda *_, **__: True,
+    }
     with ExitStack() as stack:
-        patches: dict[str, Any] = {
-            "is_available": is_available,
-            "synchronize": nothing,
-            "empty_cache": nothing,
-            "set_device": nothing,
-            "reset_peak_memory_stats": nothing,
-            "current_device": lambda: 0,
-            "device_count": lambda: 1,
-            "memory_allocated": lambda *_, **__: 0,
-            "max_memory_allocated": lambda *_, **__: 0,
-            "is_bf16_supported": lambda *_, **__: True,
-        }
-        for name, replacement in patches.items():
+        for name, replacement in () if real_available() else patches.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, replacement))
         stack.enter_context(mock.patch.object(autocast, "__init__", autocast_on_cpu))
         yield

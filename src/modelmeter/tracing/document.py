@@ -71,6 +71,7 @@ def call_graph(
         module_classes={
             name: f"{type(module).__module__}.{type(module).__qualname__}" for name, module in ids.modules.items()
         },
+        module_stages=recorder.module_stages,
         parameters=parameters,
         constructor_params=shaping,
         bookkeeping_params=bookkeeping,

@@ -9,7 +9,9 @@ from torch import nn
 
 from modelmeter.errors import ModelMeterError, TracingError, UsageError
 from modelmeter.families.protocol import ForwardCall, Forwards
+from modelmeter.routing import parse_routing
 from modelmeter.schema.callgraph import CallGraph
+from modelmeter.schema.scenario import FUNCTION_KEYS, Scenario
 from modelmeter.tracing.build import build_weightless
 from modelmeter.tracing.runner import Progress, TraceOptions, trace_forwards
 
@@ -17,6 +19,7 @@ from modelmeter.tracing.runner import Progress, TraceOptions, trace_forwards
 def trace_function(
     build: Callable[[], Any],
     name: str,
+    scenario: Scenario | None = None,
     *,
     options: TraceOptions | None = None,
     progress: Progress = lambda _: None,
@@ -24,25 +27,42 @@ def trace_function(
     """Call a function for a module and its inputs, and record one forward.
 
     The inputs are a tuple of positional arguments, a dict of keyword arguments, or one single input.
+    Raises TracingError if the function or the module raises, UsageError for what it may not return.
     """
     progress("building")
+    scenario = scenario or Scenario()
     try:
         made = build_weightless(build)
     except ModelMeterError:
         raise
-    except Exception as error:
-        first = str(error).strip().splitlines()[:1] or ["no message"]
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split()) or "no message"
         raise TracingError(
-            f"{name} raised {type(error).__name__}: {first[0]}",
-            remedy="the function takes no arguments; check it alone",
+            f"{name} raised {type(error).__name__}: {text}", remedy="the function takes no arguments; check it alone"
         ) from error
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module)):
         raise UsageError(
-            f"{name} returned {type(made).__name__}",
+            f"{name} returned {_described(made)}",
             remedy="return a module and its inputs: (module, (x, y)) or (module, {'x': x})",
         )
     module, inputs = made
-    return trace_forwards(module, _once(inputs), options=options, model={"name": name}, progress=progress)
+    try:
+        return trace_forwards(
+            module,
+            _once(inputs),
+            options=options or TraceOptions(routing=parse_routing(scenario.routing)),
+            model={"name": name},
+            scenario={key: getattr(scenario, key) for key in FUNCTION_KEYS},
+            progress=progress,
+        )
+    except SystemExit as error:
+        raise TracingError(f"{name}: the module left with exit({error.code})", remedy="check it alone") from error
+
+
+def _described(made: Any) -> str:
+    if isinstance(made, tuple):
+        return f"({', '.join(type(item).__name__ for item in made)})"
+    return type(made).__name__
 
 
 def _once(inputs: Any) -> Forwards:

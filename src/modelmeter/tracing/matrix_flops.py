@@ -46,7 +46,7 @@ def attention_flops(batch_heads: int, queries: int, keys: int, qk_size: int, v_s
     return 2 * batch_heads * queries * keys * (qk_size + v_size)
 
 
-@matrix_flops("aten.mm", "aten._int_mm", "aten._scaled_mm")
+@matrix_flops("aten.mm", "aten._int_mm", "aten._scaled_mm", "aten._scaled_mm_v2")
 def _mm(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
     return product_flops(a.shape[0], a.shape[1], b.shape[1])
 
@@ -81,12 +81,28 @@ def _dot(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
     return product_flops(1, a.shape[0], 1)
 
 
-@matrix_flops("aten.linear")
+@matrix_flops("aten._foreach_mm")
+def _foreach_mm(a: Sequence[Tensor], b: Sequence[Tensor], *_: Any, out: Any, **__: Any) -> int:
+    return sum(_mm(left, right, out=None) for left, right in zip(a, b, strict=True))
+
+
+@matrix_flops(
+    "aten._weight_int8pack_mm",
+    "aten._weight_int4pack_mm",
+    "aten._weight_int4pack_mm_for_cpu",
+    "aten._weight_int4pack_mm_with_scales_and_zeros",
+)
+def _packed_weight_mm(a: Tensor, *_: Any, out: Tensor, **__: Any) -> int:
+    """Integer weights are packed in blocks, so the columns are read off the result."""
+    return product_flops(a.shape[0], a.shape[1], out.shape[1])
+
+
+@matrix_flops("aten.linear", "aten.mkldnn_linear")
 def _linear(x: Tensor, weight: Tensor, *_: Any, out: Any, **__: Any) -> int:
     return product_flops(math.prod(x.shape[:-1]), x.shape[-1], weight.shape[0])
 
 
-@matrix_flops("aten._grouped_mm", "aten._scaled_grouped_mm")
+@matrix_flops("aten._grouped_mm", "aten._scaled_grouped_mm", "aten._scaled_grouped_mm_v2")
 def _grouped_mm(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
     """Ragged products: the groups divide the rows (2-d x 3-d), the columns (3-d x 2-d) or the inner axis (2-d x 2-d).
 
@@ -97,12 +113,48 @@ def _grouped_mm(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
     return product_flops(a.shape[-2], a.shape[-1], b.shape[-1])
 
 
-@matrix_flops("aten.convolution", "aten._convolution", "aten.mkldnn_convolution", "aten.cudnn_convolution")
-def _convolution(x: Tensor, weight: Tensor, *arguments: Any, out: Tensor, **keywords: Any) -> int:
-    """Every output position (input position if transposed) meets every weight once."""
-    transposed = bool(arguments[4]) if len(arguments) > 4 and isinstance(arguments[4], bool) else False
-    positions = math.prod((x if transposed else out).shape[2:])
-    return 2 * x.shape[0] * positions * math.prod(weight.shape)
+@matrix_flops("aten.convolution", "aten._convolution", "aten.convolution_overrideable")
+def _convolution(x: Tensor, weight: Tensor, *arguments: Any, out: Tensor, **__: Any) -> int:
+    """Which way it goes is said after bias, stride, padding and dilation."""
+    return _transposed_conv(x, weight, out=out) if arguments[4] else _forward_conv(x, weight, out=out)
+
+
+@matrix_flops(
+    "aten.cudnn_convolution",
+    "aten.cudnn_convolution_relu",
+    "aten.cudnn_convolution_add_relu",
+    "aten.miopen_convolution",
+    "aten.miopen_convolution_relu",
+    "aten.miopen_convolution_add_relu",
+    "aten.miopen_depthwise_convolution",
+    "aten.mkldnn_convolution",
+    "aten._conv_depthwise2d",
+    "aten.conv_depthwise3d",
+    "aten._slow_conv2d_forward",
+    "aten.slow_conv3d_forward",
+    "aten.slow_conv_dilated2d",
+    "aten.slow_conv_dilated3d",
+)
+def _forward_conv(x: Tensor, weight: Tensor, *_: Any, out: Tensor, **__: Any) -> int:
+    """Weight [outputs, inputs / groups, taps...]: every output position meets every weight once."""
+    return 2 * x.shape[0] * math.prod(out.shape[2:]) * math.prod(weight.shape)
+
+
+@matrix_flops(
+    "aten.cudnn_convolution_transpose",
+    "aten.miopen_convolution_transpose",
+    "aten.slow_conv_transpose2d",
+    "aten.slow_conv_transpose3d",
+)
+def _transposed_conv(x: Tensor, weight: Tensor, *_: Any, out: Tensor, **__: Any) -> int:
+    """Weight [inputs, outputs / groups, taps...]: every input position meets every weight once."""
+    return 2 * x.shape[0] * math.prod(x.shape[2:]) * math.prod(weight.shape)
+
+
+@matrix_flops("aten.conv_tbc")
+def _conv_tbc(x: Tensor, weight: Tensor, *_: Any, out: Tensor, **__: Any) -> int:
+    """Layout [time, batch, channels], weight [taps, inputs, outputs]."""
+    return 2 * out.shape[0] * out.shape[1] * math.prod(weight.shape)
 
 
 def _heads_first(q: Tensor, k: Tensor, v: Tensor) -> int:
@@ -152,17 +204,13 @@ def _multi_head(q: Tensor, k: Tensor, v: Tensor, width: int, heads: int, *_: Any
 
 @matrix_flops("aten._transformer_encoder_layer_fwd")
 def _encoder_layer(x: Tensor, width: int, heads: int, *arguments: Any, out: Any, **__: Any) -> int:
-    """The fast path of nn.TransformerEncoderLayer: attention as above, and a feed-forward part."""
+    """The fast path of nn.TransformerEncoderLayer: attention as above, and a feed-forward part.
+
+    Its first weight [hidden, width] comes after attention's four, three switches and the norms' four.
+    """
     batch, length, size = x.shape
-    hidden = (
-        next(
-            a.shape[0] for a in arguments if hasattr(a, "shape") and a.dim() == 2 and a.shape[0] not in (size, 3 * size)
-        )
-        if any(hasattr(a, "shape") and a.dim() == 2 and a.shape[0] not in (size, 3 * size) for a in arguments)
-        else size
-    )
-    attention = _multi_head(x, x, x, width, heads, out=out)
-    return attention + 2 * product_flops(length, size, hidden, batch)
+    feed_forward: Tensor = arguments[11]
+    return _multi_head(x, x, x, width, heads, out=out) + 2 * product_flops(length, size, feed_forward.shape[0], batch)
 
 
 @matrix_flops("aten.mkldnn_rnn_layer")
@@ -181,7 +229,7 @@ def _rnn(x: Any, *arguments: Any, out: Any, **__: Any) -> int:
     return sum(2 * steps * math.prod(w.shape) for w in weights)
 
 
-@matrix_flops("aten.cdist", "aten._cdist_forward")
+@matrix_flops("aten._cdist_forward", "aten._euclidean_dist")
 def _cdist(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
     """Euclidean distances by the expansion |a|² - 2a·b + |b|²: the product a·b."""
     return product_flops(a.shape[-2], a.shape[-1], b.shape[-2], math.prod(a.shape[:-2]))
@@ -189,8 +237,6 @@ def _cdist(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
 
 @matrix_flops("aten._trilinear")
 def _trilinear(a: Tensor, weight: Tensor, b: Tensor, *_: Any, out: Tensor, **__: Any) -> int:
-    """nn.Bilinear: x1ᵀ W_o x2 for every row and output o, the inner product x1ᵀ W_o first."""
-    rows, outputs = a.shape[0], weight.shape[1]
-    return product_flops(rows, weight.shape[2], outputs * weight.shape[3]) + product_flops(
-        outputs, weight.shape[3], 1, rows
-    )
+    """nn.Bilinear: a [R, I], weight [O, I, J], b [R, J]; aᵀ W_o for every output o, then its product with b."""
+    rows, (outputs, left, right) = a.shape[0], weight.shape
+    return product_flops(rows, left, outputs * right) + product_flops(rows, right, outputs)

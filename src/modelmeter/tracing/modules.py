@@ -46,7 +46,7 @@ TENSOR_SHAPING = frozenset(
     "output_size scale_factor mode approximate negative_slope p inplace dim output_padding padding_mode transposed "
     "attention scaling scale num_positions patch_size image_size vocab_size q_lora_rank kv_lora_rank qk_nope_head_dim "
     "qk_rope_head_dim v_head_dim n_group topk_group routed_scaling_factor norm_topk_prob head bidirectional "
-    "batch_first shift_size num_key_value_groups sliding_window is_causal dropout momentum num_codebooks".split()
+    "batch_first shift_size num_key_value_groups sliding_window position_side is_causal dropout momentum num_codebooks".split()
 )
 """Attributes (by the document's names) that say which tensors a module makes and which operators it runs."""
 
@@ -66,9 +66,10 @@ EXPERT_COUNTS = (
 
 @frozen
 class ModuleIds:
-    """Names of all modules: by identity, and the root's and the core's own."""
+    """Ids of all modules: by identity, by the name in ``named_modules()``, and the root's and core's own."""
 
     by_identity: dict[int, str]
+    by_name: dict[str, str]
     modules: dict[str, nn.Module]
     root: str
     core: str
@@ -103,6 +104,7 @@ def module_ids(module: nn.Module, core: str = "") -> ModuleIds:
         ids = [plain(name) for name in named]
     return ModuleIds(
         by_identity={id(submodule): name for name, submodule in zip(ids, named.values(), strict=True)},
+        by_name=dict(zip(named, ids, strict=True)),
         modules=dict(zip(ids, named.values(), strict=True)),
         root=ids[0],
         core=core_id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import torch
 from attrs import frozen
 
 from modelmeter.tracing.matrix_flops import MATRIX_FLOPS, MatrixFlops
@@ -20,10 +21,12 @@ NO_LAUNCH = frozenset(
     for name in (
         "_unsafe_view empty empty_like empty_strided new_empty new_empty_strided empty_permuted detach detach_ alias "
         "lift_fresh lift set_ resize_ _reshape_alias is_pinned sym_size sym_stride sym_numel sym_storage_offset "
-        "_has_compatible_shallow_copy_type is_same_size _nested_tensor_size _version record_stream"
+        "_has_compatible_shallow_copy_type is_same_size _nested_tensor_size _version record_stream is_set_to "
+        "_has_same_storage_numel _fused_sdp_choice _assert_tensor_metadata _linalg_check_errors "
+        "_nested_tensor_from_mask_left_aligned"
     ).split()
 )
-"""Operators that start no kernel although they are no views by their schema."""
+"""Operators that start no kernel although they are no views by their schema (in-place views have a tag)."""
 
 MOVES = frozenset(
     "aten." + name
@@ -98,7 +101,8 @@ OVERWRITES = frozenset(
 
 _MATRIX_WORDS = re.compile(
     r"mm(?![a-z])|matmul|conv(?!ert)|attention|lstm|gru(?![a-z])|rnn|linear(?![a-z0-9])|bilinear(?![a-z0-9])|"
-    r"\bfft|_fft|linalg_(?!vector_norm)|cholesky|einsum|multi_head|encoder_layer|quantized|svd|_mkl"
+    r"\bfft|_fft|linalg_(?!vector_norm|check)|cholesky|einsum|multi_head|encoder_layer|quantized|svd|_mkl|"
+    r"geqrf|ormqr|spsolve|triangular_solve|cdist"
 )
 
 
@@ -124,19 +128,22 @@ def describe_operator(func: Any) -> Operator:
     """Classify an operator overload by name and schema."""
     namespace = func.namespace
     name = f"{namespace}.{func._schema.name.split('::')[1]}"
-    matrix = MATRIX_FLOPS.get(name)
-    is_view = bool(func.is_view)
-    moves = is_view or name in MOVES or name in NO_LAUNCH
+    computes = name if name in MOVES or name in PER_INPUT_ELEMENT else name.removesuffix("_")  # add_ is add
+    matrix = MATRIX_FLOPS.get(computes)
+    # A result that shares its input's storage, although the schema does not say so.
+    is_view = bool(func.is_view) or name == "aten._unsafe_view"
+    no_launch = is_view or name in NO_LAUNCH or torch.Tag.inplace_view in func.tags
+    moves = no_launch or computes in MOVES
     foreign = namespace not in ("aten", "prims")
     unknown = matrix is None and not moves and (foreign or bool(_MATRIX_WORDS.search(name)))
-    per_input = PER_INPUT_ELEMENT.get(name, 0)
-    per_output = 0 if moves or per_input or matrix is not None or unknown else PER_OUTPUT_ELEMENT.get(name, 1)
+    per_input = PER_INPUT_ELEMENT.get(computes, 0)
+    per_output = 0 if moves or per_input or matrix is not None or unknown else PER_OUTPUT_ELEMENT.get(computes, 1)
     mutates = any(a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments)
     return Operator(
         name=name,
         skipped=namespace in SKIPPED_NAMESPACES or name.startswith("aten.sym_"),
         is_view=is_view,
-        launches=not (is_view or name in NO_LAUNCH),
+        launches=not no_launch,
         matrix=matrix,
         unknown=unknown,
         per_input=per_input,

@@ -102,6 +102,7 @@ class Recorder(TorchDispatchMode):
         self._caches: dict[int, Callable[[], Any]] = {}
         self._cache_owners: dict[tuple[int, int | None], str] = {}
         self.failed_in: str | None = None
+        self.module_stages: dict[str, str] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -186,6 +187,7 @@ class Recorder(TorchDispatchMode):
             stage_name = caller.stage_name if caller is not None else "prefill"
         if forward.name.startswith("decode"):
             stage_name = "decode"
+        self.module_stages.setdefault(name, stage_name)
         signature, tensors, caches = reader.read(args, kwargs)
         account = forward.modules[name]
         account.calls += 1
@@ -269,8 +271,8 @@ class Recorder(TorchDispatchMode):
         serial_of = self.storages.serial
         inputs = _tensors(args)
         if kwargs:
-            inputs += _tensors(tuple(kwargs.values()))
-        outputs = [result] if isinstance(result, Tensor) else _tensors((result,)) if result is not None else []
+            inputs += _tensors(kwargs.values())
+        outputs = [result] if isinstance(result, Tensor) else _tensors((result,))
         if not self._frames:
             for tensor in outputs:
                 serial_of(tensor)
@@ -371,11 +373,12 @@ def stored_bytes(tensor: Tensor) -> int:
     return tensor.numel() * size
 
 
-def _tensors(values: tuple[Any, ...]) -> list[Tensor]:
-    found = []
+def _tensors(values: Any) -> list[Tensor]:
+    """All tensors of an operator's arguments or results, lists looked into."""
+    found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
             found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found += _tensors(tuple(value))
+        elif type(value) in (list, tuple):
+            found += [item for item in value if isinstance(item, Tensor)]
     return found

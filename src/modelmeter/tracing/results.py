@@ -14,8 +14,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from modelmeter.tracing.operators import Operator
-from modelmeter.tracing.shape_only import new_shape_only, shape_only_view
 
+_CPU = torch.device("cpu")
 _NOT_REMEMBERED_TAGS = (
     torch.Tag.data_dependent_output,
     torch.Tag.dynamic_output_shape,
@@ -32,11 +32,25 @@ _Meta = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
 _IN_PLACE = "in place"
 
 
+class _Maker:
+    """Makes FakeTensors of one mode, each like the first: its constructor would do most of the work anew."""
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        self._attributes = dict(vars(FakeTensor(mode, torch.empty(0, device="meta"), _CPU)))
+
+    def __call__(self, meta: Tensor) -> FakeTensor:
+        made = torch.Tensor._make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=_CPU)
+        torch._C._set_throw_on_mutable_data_ptr(made)
+        made.__dict__.update(self._attributes)
+        return made
+
+
 class ResultCache:
     """Results of dispatched operators on shape-only tensors of one mode."""
 
     def __init__(self, mode: FakeTensorMode) -> None:
         self._mode = mode
+        self._make_fake = _Maker(mode)
         self._known: dict[Any, Any] = {}
         self._allowed: dict[Any, bool] = {}
 
@@ -66,8 +80,9 @@ class ResultCache:
     def _make(self, meta: _Meta, storage: torch.UntypedStorage | None, base: int) -> FakeTensor:
         shape, stride, offset, dtype = meta
         if storage is None:
-            return new_shape_only(self._mode, shape, stride, dtype)
-        return shape_only_view(self._mode, storage, base + offset, shape, stride, dtype)
+            return self._make_fake(torch.empty_strided(shape, stride, dtype=dtype, device="meta"))
+        view = torch.empty(0, dtype=dtype, device="meta")
+        return self._make_fake(view.set_(storage, base + offset, shape, stride))
 
     def _remember(self, operator: Operator, result: Any, args: tuple[Any, ...]) -> Any:
         if operator.in_place:

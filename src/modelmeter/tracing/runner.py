@@ -18,7 +18,7 @@ from modelmeter.routing import BalancedRouting, RoutingPolicy
 from modelmeter.schema.callgraph import CallGraph
 from modelmeter.tracing.devices import HostFunctions, pretend_gpu
 from modelmeter.tracing.document import AssumptionKey, call_graph
-from modelmeter.tracing.modules import expert_counts, module_ids
+from modelmeter.tracing.modules import ModuleIds, expert_counts, module_ids
 from modelmeter.tracing.probes import installed, modes_paused
 from modelmeter.tracing.recorder import Recorder
 from modelmeter.tracing.shape_only import fake_mode_of, new_fake_mode, weightless_parameters
@@ -122,9 +122,15 @@ def trace_forwards(
         model=model or {},
         scenario=scenario or {},
         assumptions=assumptions,
-        runtime_events=runtime_events,
+        runtime_events=[_with_ids(event, ids) for event in runtime_events],
         backend="native",
     )
+
+
+def _with_ids(event: dict[str, Any], ids: ModuleIds) -> dict[str, Any]:
+    """A runtime event whose module is named as in the document."""
+    name = event.get("module")
+    return {**event, "module": ids.by_name.get(name, name)} if isinstance(name, str) else event
 
 
 def _run_for_real(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

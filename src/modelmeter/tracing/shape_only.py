@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from modelmeter.tracing.storage_map import StorageMap
+
 _CPU = torch.device("cpu")
 
 
@@ -39,8 +41,6 @@ def shape_only_view(
 
 def shape_only_parameter(parameter: nn.Parameter, mode: FakeTensorMode) -> nn.Parameter:
     """A shape-only parameter in place of a real one."""
-    if isinstance(parameter, FakeTensor):
-        return parameter
     with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
         fake = new_shape_only(mode, tuple(parameter.shape), parameter.stride(), parameter.dtype)
         fake.requires_grad_(parameter.requires_grad)
@@ -49,32 +49,77 @@ def shape_only_parameter(parameter: nn.Parameter, mode: FakeTensorMode) -> nn.Pa
 
 
 def fake_mode_of(module: nn.Module) -> FakeTensorMode | None:
-    """The mode that a module's shape-only parameters share, if it was built weightlessly."""
-    for parameter in module.parameters():
-        if isinstance(parameter, FakeTensor):
-            return parameter.fake_mode
+    """The mode of a module's shape-only tensors, if it was built weightlessly."""
+    for submodule in module.modules():
+        for tensor in (*submodule._parameters.values(), *submodule._buffers.values(), *vars(submodule).values()):
+            if isinstance(tensor, FakeTensor):
+                return tensor.fake_mode
     return None
 
 
 @contextmanager
 def weightless_parameters(module: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
-    """Shape-only parameters in place of a module's own for the time of a block; ties are kept."""
-    swapped: list[tuple[dict[str, Any], str, Any]] = []
-    converted: dict[int, nn.Parameter] = {}
+    """Shape-only parameters in place of a module's own for the time of a block; ties are kept.
+
+    So are lists that hold parameters once more (``nn.LSTM`` has one), and tensors without values:
+    those on the meta device, and those of another build's mode. What the block itself leaves in the
+    module's buffers and attributes and is shape-only, goes: a later run for real would stumble on it.
+    """
+    converted: dict[int, Tensor] = {}
+    undo: list[tuple[dict[str, Any], dict[str, Any]]] = []
     try:
         for submodule in module.modules():
-            slots: dict[str, Any] = submodule._parameters
-            for name, parameter in list(slots.items()):
-                if parameter is None or isinstance(parameter, FakeTensor):
-                    continue
-                if id(parameter) not in converted:
-                    converted[id(parameter)] = shape_only_parameter(parameter, mode)
-                swapped.append((slots, name, parameter))
-                slots[name] = converted[id(parameter)]
+            for parameter in submodule._parameters.values():
+                if parameter is not None and not nn.parameter.is_lazy(parameter) and not _is_of(parameter, mode):
+                    converted.setdefault(id(parameter), shape_only_parameter(parameter, mode))
+        for submodule in module.modules():
+            for slots in (submodule._parameters, submodule._buffers, vars(submodule)):
+                undo.append((slots, dict(slots)))
+                for name, value in list(slots.items()):
+                    stand_in = _converted(value, converted, mode)
+                    if stand_in is not value:
+                        slots[name] = stand_in
         yield
     finally:
-        for slots, name, parameter in swapped:
-            slots[name] = parameter
+        for slots, before in undo:
+            _restore(slots, before, converted)
+
+
+def _is_of(tensor: Tensor, mode: FakeTensorMode) -> bool:
+    return isinstance(tensor, FakeTensor) and tensor.fake_mode is mode
+
+
+def _converted(value: Any, converted: dict[int, Tensor], mode: FakeTensorMode) -> Any:
+    """What takes a value's place in a module; the value itself if it can stay."""
+    if isinstance(value, Tensor):
+        if id(value) in converted or nn.parameter.is_lazy(value):
+            return converted.get(id(value), value)
+        if value.is_meta or (isinstance(value, FakeTensor) and value.fake_mode is not mode):
+            converted[id(value)] = new_shape_only(mode, tuple(value.shape), value.stride(), value.dtype)
+        return converted.get(id(value), value)
+    if type(value) is list and any(id(item) in converted for item in value):
+        return [converted.get(id(item), item) for item in value]
+    return value
+
+
+def _restore(slots: dict[str, Any], before: dict[str, Any], converted: dict[int, Tensor]) -> None:
+    stand_ins = {id(stand_in) for stand_in in converted.values()}
+    for name, value in list(slots.items()):
+        if name in before and value is before[name]:
+            continue
+        if id(value) in stand_ins or _holds_shape_only(value):
+            if name in before:
+                slots[name] = before[name]
+            else:
+                del slots[name]
+
+
+def _holds_shape_only(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, FakeTensor):
+        return True
+    if type(value) is dict:
+        value = list(value.values())
+    return depth < 3 and type(value) in (list, tuple) and any(_holds_shape_only(item, depth + 1) for item in value)
 
 
 @contextmanager
@@ -104,27 +149,27 @@ class ShapeOnlyStorages:
     def __init__(self, mode: FakeTensorMode, on_alias: Any) -> None:
         self._mode = mode
         self._on_alias = on_alias
-        # The storage objects are kept with their stand-ins, so that no address is used twice.
-        self._stand_ins: dict[int, tuple[torch.UntypedStorage, Tensor]] = {}
+        self._stand_ins: StorageMap[Tensor] = StorageMap()
 
     def __bool__(self) -> bool:
         return bool(self._stand_ins)
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a real tensor has become shape-only."""
-        return bool(self._stand_ins) and tensor.untyped_storage()._cdata in self._stand_ins
+        return tensor in self._stand_ins
 
     def taint(self, tensor: Tensor) -> None:
-        """Make a real tensor's storage shape-only."""
-        storage = tensor.untyped_storage()
-        if storage._cdata in self._stand_ins:
-            return
-        base = torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta")
-        self._stand_ins[storage._cdata] = (storage, base)
-        self._on_alias(base, tensor)
+        """Make a real tensor's storage shape-only, also where it was and has grown since."""
+        size = tensor.untyped_storage().nbytes()
+        known = self._stand_ins.get(tensor)
+        if known is None or known.untyped_storage().nbytes() < size:
+            base = torch.empty(size, dtype=torch.uint8, device="meta")
+            self._stand_ins.set(tensor, base)
+            self._on_alias(base, tensor)
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """The shape-only tensor for a tainted real one: the same view of the stand-in storage."""
-        _, base = self._stand_ins[tensor.untyped_storage()._cdata]
+        base = self._stand_ins.get(tensor)
+        assert base is not None
         offset, shape = int(tensor.storage_offset()), tuple(tensor.shape)
         return shape_only_view(self._mode, base.untyped_storage(), offset, shape, tensor.stride(), tensor.dtype)

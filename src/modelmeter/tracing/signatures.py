@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -119,6 +120,16 @@ def _members(path: str, value: Any) -> Iterator[tuple[str, Any]] | None:
 
 def argument_names(forward: Any) -> tuple[str, ...]:
     """Names of the positional parameters of a bound forward."""
+    function = getattr(forward, "__func__", None)
+    return _method_names(function) if function is not None else _names(forward)
+
+
+@functools.cache
+def _method_names(function: Any) -> tuple[str, ...]:
+    return _names(function)[1:]
+
+
+def _names(forward: Any) -> tuple[str, ...]:
     try:
         parameters = inspect.signature(forward).parameters.values()
     except (TypeError, ValueError):

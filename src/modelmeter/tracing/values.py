@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from attrs import define, field
+from attrs import define, field, frozen
 from torch import Tensor
 
-from modelmeter.routing import BalancedRouting, RoutingPolicy
+from modelmeter.routing import BalancedRouting, RecordedRouting, RoutingPolicy
 
 Note = Callable[[str, str, tuple[int, ...], torch.dtype], None]
 """Takes operator, rule, shape and dtype of a value that was supplied."""
@@ -23,6 +23,19 @@ _COMPARISONS = frozenset("aten." + name for name in "eq ne lt le gt ge isnan isi
 _FIRST_INDICES = frozenset("aten." + name for name in "topk kthvalue multinomial".split())
 _PERMUTATIONS = frozenset("aten." + name for name in "sort argsort".split())
 _TRUTHS = frozenset("aten." + name for name in "any all logical_or logical_and".split())
+_ROUTERS = frozenset("aten." + name for name in "topk argmax sort argsort max".split())
+_LAST_AXIS = _FIRST_INDICES | _PERMUTATIONS
+
+
+@frozen
+class Supplied:
+    """Values for an integer or boolean result: one for all its elements, or a table."""
+
+    rule: str
+    value: int | bool = 0
+    table: Callable[[], Tensor] | None = None
+    routing: bool = False
+    """A routing table; nothing can run without it, whatever its size."""
 
 
 @define
@@ -43,46 +56,45 @@ class ValuePolicy:
         self.forward = index
         self.decision = 0
 
-    def integer_result(
-        self, name: str, result: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Tensor, str]:
-        """A real tensor shaped like an integer or boolean result, and the rule that gave its values."""
+    def supply(self, name: str, result: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Supplied:
+        """Values for an operator's integer or boolean result, and the rule that gave them."""
         shape = tuple(result.shape)
-        chosen = self._experts(name, shape, args, kwargs)
-        if chosen is not None:
-            return chosen.to(result.dtype), f"routing {self.routing.name}"
+        axis = _axis(name, args, kwargs)
+        if name in _ROUTERS and self._is_routing(args[0], axis):
+            return Supplied(
+                f"routing {self.routing.name}", table=lambda: self._experts(name, args[0], shape), routing=True
+            )
         if name in _COMPARISONS:
             truth = _comparison(name, args)
-            return torch.full(
-                shape, truth, dtype=result.dtype
-            ), "a thing equals itself" if truth else "comparisons are false"
+            return Supplied("a thing equals itself" if truth else "comparisons are false", truth)
         if name == "aten._to_copy":
-            return torch.ones(shape, dtype=result.dtype), "floats are cast to 1"
+            return Supplied("floats are cast to 1", 1)
         if name in _TRUTHS:
-            return torch.ones(shape, dtype=result.dtype), "floats are true"
-        if name in _PERMUTATIONS or name in _FIRST_INDICES:
-            return _indices_along(shape, _axis(name, args, kwargs, len(shape)), result.dtype), "in order"
+            return Supplied("floats are true", True)
+        if name in _LAST_AXIS:
+            return Supplied("in order", table=lambda: _indices_along(shape, axis))
         if name == "aten.count_nonzero":
-            return torch.full(
-                shape, args[0].numel() // max(result.numel(), 1), dtype=result.dtype
-            ), "floats are not zero"
-        return torch.zeros(shape, dtype=result.dtype), "zero"
+            return Supplied("floats are not zero", args[0].numel() // max(result.numel(), 1))
+        return Supplied("zero")
 
-    def _experts(
-        self, name: str, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Tensor | None:
-        if name not in ("aten.topk", "aten.argmax", "aten.sort", "aten.argsort", "aten.max") or not self.expert_counts:
-            return None
-        scores = args[0]
-        axis = _axis(name, args, kwargs, scores.dim())
-        if axis is None or scores.dim() < 1 or axis != scores.dim() - 1 or scores.shape[-1] not in self.expert_counts:
-            return None
+    def _is_routing(self, scores: Tensor, axis: int | None) -> bool:
+        return axis is not None and axis == scores.dim() - 1 and scores.shape[-1] in self.expert_counts
+
+    def _experts(self, name: str, scores: Tensor, shape: tuple[int, ...]) -> Tensor:
         experts = scores.shape[-1]
         tokens = math.prod(scores.shape[:-1])
-        top_k = shape[-1] if name in ("aten.topk", "aten.sort", "aten.argsort") else 1
+        whole = name in _PERMUTATIONS
+        top_k = self._leading() if whole else shape[-1] if name == "aten.topk" else 1
         table = self.routing.table(tokens, experts, top_k, call=self.decision, forward=self.forward)
         self.decision += 1
-        return torch.from_numpy(table.copy()).reshape(shape)
+        chosen = torch.from_numpy(table.copy())
+        if whole:
+            chosen = _completed(chosen, experts)
+        return chosen.reshape(shape)
+
+    def _leading(self) -> int:
+        """How many experts of a full order the policy decides on; which ones are used shows only later."""
+        return self.routing.tables[0].shape[1] if isinstance(self.routing, RecordedRouting) else 1
 
     def scalar(self, dtype: torch.dtype) -> tuple[Any, str]:
         """The value of one shape-only element."""
@@ -94,23 +106,27 @@ class ValuePolicy:
             return complex(1.0), "floats are 1"
         return 0, "integers are 0"
 
-    def whole(self, tensor: Tensor) -> tuple[Tensor, str]:
-        """A real tensor for a shape-only one that Python reads as a whole."""
-        value, rule = self.scalar(tensor.dtype)
-        return torch.full(tuple(tensor.shape), value, dtype=tensor.dtype), rule
+
+def _completed(leading: Tensor, experts: int) -> Tensor:
+    """Orders of all experts [T, E] that begin with the given ones [T, K]: the others follow in a ring."""
+    ring = (leading[:, -1:] + 1 + torch.arange(experts)) % experts
+    taken = (ring[:, :, None] == leading[:, None, :]).any(dim=2)
+    others = ring[~taken].view(leading.shape[0], experts - leading.shape[1])
+    return torch.cat((leading, others), dim=1)
 
 
 def _comparison(name: str, args: tuple[Any, ...]) -> bool:
     """Comparisons are false, except that a thing equals itself and is finite."""
     if name in ("aten.eq", "aten.le", "aten.ge"):
-        return len(args) > 1 and _same(args[0], args[1])
+        return len(args) > 1 and is_same(args[0], args[1])
     if name == "aten.ne":
         other = args[1]
         return isinstance(other, float) and not math.isfinite(other)
     return False
 
 
-def _same(a: Any, b: Any) -> bool:
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two tensors are one, or the same view of one storage."""
     if a is b:
         return True
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or a.shape != b.shape or a.stride() != b.stride():
@@ -119,22 +135,23 @@ def _same(a: Any, b: Any) -> bool:
     return same_storage and a.storage_offset() == b.storage_offset()
 
 
-def _axis(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], dims: int) -> int | None:
+def _axis(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """The axis that an operator chooses along; None if it has none, or flattens."""
+    if not args or not isinstance(args[0], Tensor):
+        return None
     position = 2 if name in ("aten.topk", "aten.kthvalue") else 1
     axis = kwargs.get("dim", args[position] if len(args) > position else None)
-    if name in ("aten.sort", "aten.argsort") and isinstance(axis, bool):
-        axis = kwargs.get("dim", -1)
-    if axis is None:
-        if name in ("aten.topk", "aten.sort", "aten.argsort", "aten.kthvalue", "aten.multinomial"):
-            axis = -1
-        else:
-            return None
-    return axis % dims if dims else 0
+    if name in _PERMUTATIONS and isinstance(axis, bool):
+        axis = kwargs.get("dim", -1)  # sort.stable takes no positional axis
+    if axis is None or isinstance(axis, (bool, Tensor)) or name == "aten.multinomial":
+        axis = -1 if name in _LAST_AXIS else None
+    dims = args[0].dim()
+    return axis % dims if isinstance(axis, int) and dims else None
 
 
-def _indices_along(shape: tuple[int, ...], axis: int | None, dtype: torch.dtype) -> Tensor:
+def _indices_along(shape: tuple[int, ...], axis: int | None) -> Tensor:
     if not shape or axis is None or axis >= len(shape):
-        return torch.zeros(shape, dtype=dtype)
+        return torch.zeros(shape, dtype=torch.int64)
     view = [1] * len(shape)
     view[axis] = shape[axis]
-    return torch.arange(shape[axis], dtype=dtype).view(view).expand(shape).clone()
+    return torch.arange(shape[axis]).view(view).expand(shape)

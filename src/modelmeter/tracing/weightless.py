@@ -17,15 +17,49 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from modelmeter.tracing.fast_paths import FAST_PATHS
 from modelmeter.tracing.operators import Operator, describe_operator
 from modelmeter.tracing.results import ResultCache
-from modelmeter.tracing.shape_only import ShapeOnlyStorages
-from modelmeter.tracing.values import Note, ValuePolicy
+from modelmeter.tracing.shape_only import ShapeOnlyStorages, new_shape_only
+from modelmeter.tracing.sized_by_data import SIZED_BY_DATA, indices_for_masks
+from modelmeter.tracing.storage_map import StorageMap
+from modelmeter.tracing.values import Note, Supplied, ValuePolicy, is_same
 
 DEFAULT_REAL_LIMIT_BYTES = 64 * 2**20
 """A real result larger than this becomes shape-only: a 4096 x 4096 float32 mask still is real."""
 
 _CPU = torch.device("cpu")
+_INDEXING = frozenset("aten." + name for name in "index index_put index_put_ _index_put_impl_".split())
+_UNIFORM = frozenset(
+    "aten." + name
+    for name in (
+        "mul bitwise_and bitwise_or bitwise_xor bitwise_not logical_and logical_or logical_xor logical_not eq ne any "
+        "all clone _to_copy"
+    ).split()
+)
+"""Operators that make uniform tensors of uniform tensors, the same for one element as for many."""
+
+_HIDDEN_WRITES: dict[str, tuple[int, ...]] = {"aten.native_batch_norm": (3, 4)}
+"""Arguments that an operator writes although its schema does not say so, if the one after them is true."""
+
+
+def _zero(*_: Any) -> int:
+    return 0
+
+
+_CREATED: dict[str, Callable[..., Any]] = {
+    "aten.zeros_like": _zero,
+    "aten.new_zeros": _zero,
+    "aten.ones_like": lambda *_: 1,
+    "aten.new_ones": lambda *_: 1,
+    "aten.full_like": lambda _, fill: fill,
+    "aten.new_full": lambda _, __, fill: fill,
+    # Nobody may rely on what is in these; zeros are the same in every run.
+    "aten.empty_like": _zero,
+    "aten.new_empty": _zero,
+    "aten.new_empty_strided": _zero,
+}
+"""Operators that read a tensor's shape and dtype only: their integers and booleans have true values."""
 
 
 class WeightlessExecutor:
@@ -44,11 +78,11 @@ class WeightlessExecutor:
         self.mode = mode
         self.policy = policy
         self.storages = ShapeOnlyStorages(mode, on_alias)
+        self.note = note
         self._results = ResultCache(mode)
-        self._note = note
         self._limit = real_limit_bytes
         self._building = building
-        self._constants: dict[int, tuple[torch.UntypedStorage, Any]] = {}
+        self._uniform: StorageMap[int | bool] = StorageMap()
         self._operators: dict[Any, Operator] = {}
         self._mutated: dict[Any, tuple[tuple[int, str], ...]] = {}
 
@@ -61,25 +95,41 @@ class WeightlessExecutor:
         if operator.skipped:
             return _CPU if operator.name == "prim.device" else func(*args, **kwargs)
         if not self._touches_shape_only(args, kwargs):
-            if self._may_exceed(args, kwargs) and not operator.is_view and not operator.in_place:
+            if not operator.is_view and not operator.in_place and self._may_exceed(args, kwargs):
                 return self._bounded(func, operator, args, kwargs)
             return func(*args, **kwargs)
-        if self._building and operator.in_place and not kwargs.get("out") and isinstance(args[0], FakeTensor):
-            return args[0]  # initialisation of a parameter: it has no values to set
-        for position, name in self._mutated[func]:
-            self._taint(args[position] if position < len(args) else kwargs.get(name))
+        if operator.in_place:
+            if torch.Tag.inplace_view in func.tags and not isinstance(args[0], FakeTensor):
+                return self._rearranged(func, args, kwargs)
+            written = self._mutated[func]
+            if self._building and written == ((0, "self"),) and _is_initialised(func, args):
+                return args[0]  # it has no values to set
+            for position, name in written:
+                self._taint(args[position] if position < len(args) else kwargs.get(name))
+        elif operator.name in _HIDDEN_WRITES:
+            self._taint_hidden(_HIDDEN_WRITES[operator.name], args)
         early = self._value(operator, args, kwargs)
         if early is not None:
             return early[0]
         originals: dict[int, Tensor] = {}
         if self.storages:
-            args = self._substitute(args, originals)
+            args = tuple(self._substitute(value, originals) for value in args)
             kwargs = {name: self._substitute(value, originals) for name, value in kwargs.items()}
-        args = self._real_masks(operator, args)
+        if operator.name in _INDEXING:
+            indices = indices_for_masks(self, operator.name, args[1])
+            args = args if indices is None else (args[0], indices, *args[2:])
         result = self._results.run(func, operator, args, kwargs)
-        return self._finish(operator, result, args, kwargs, originals)
+        return self._finish(func, operator, result, args, kwargs, originals)
 
     # -- arguments ---------------------------------------------------------------------------------
+
+    def is_shape_only(self, tensor: Tensor) -> bool:
+        """Whether a tensor has no values: by its type, or because something shape-only was written into it."""
+        return isinstance(tensor, FakeTensor) or self.storages.holds(tensor)
+
+    def shape_only(self, tensor: Tensor) -> Tensor:
+        """The shape-only tensor that stands for one without values."""
+        return tensor if isinstance(tensor, FakeTensor) else self.storages.stand_in(tensor)
 
     def _touches_shape_only(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         tainted = self.storages if self.storages else None
@@ -100,6 +150,20 @@ class WeightlessExecutor:
             if isinstance(item, Tensor) and not isinstance(item, FakeTensor):
                 self.storages.taint(item)
 
+    def _taint_hidden(self, positions: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        if args[positions[-1] + 1]:
+            for position in positions:
+                self._taint(args[position])
+
+    def _rearranged(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An in-place view or resize of a tensor that became shape-only: its own shape is real."""
+        if any(isinstance(value, FakeTensor) for value in args[1:]):
+            self.storages.taint(args[0])
+            return args[0]
+        result = func(*args, **kwargs)
+        self.storages.taint(result)
+        return result
+
     def _substitute(self, value: Any, originals: dict[int, Tensor]) -> Any:
         if isinstance(value, Tensor):
             if not isinstance(value, FakeTensor) and self.storages.holds(value):
@@ -111,148 +175,134 @@ class WeightlessExecutor:
             return type(value)(self._substitute(item, originals) for item in value)
         return value
 
-    def _real_masks(self, operator: Operator, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Boolean indices as the positions that they select; shape-only ones by the policy's value."""
-        if operator.name not in ("aten.index", "aten.index_put", "aten.index_put_", "aten._index_put_impl_"):
-            return args
-        indices: list[Any] = []
-        changed = False
-        for index in args[1]:
-            if isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8):
-                indices.extend(self._positions(operator, index))
-                changed = True
-            else:
-                indices.append(index)
-        return (args[0], indices, *args[2:]) if changed else args
-
-    def _positions(self, operator: Operator, mask: Tensor) -> tuple[Tensor, ...]:
-        if not isinstance(mask, FakeTensor):
-            return mask.nonzero().unbind(1)
-        truth, rule = self._constant(mask)
-        self._note(operator.name, f"mask: {rule}", tuple(mask.shape), mask.dtype)
-        if not truth:
-            return tuple(torch.empty(0, dtype=torch.int64) for _ in range(mask.dim()))
-        flat = torch.arange(mask.numel())
-        return torch.unravel_index(flat, tuple(mask.shape))
-
     # -- values ------------------------------------------------------------------------------------
 
-    def _constant(self, tensor: Tensor) -> tuple[Any, str]:
-        held = self._constants.get(tensor.untyped_storage()._cdata)
-        return (held[1], "as it was computed") if held is not None else self.policy.scalar(tensor.dtype)
+    def value_of(self, tensor: Tensor) -> tuple[Any, str]:
+        """The value that all elements of a shape-only tensor have, and the rule that gave it."""
+        held = self._uniform.get(self.shape_only(tensor)) if self._uniform else None
+        return (held, "as it was computed") if held is not None else self.policy.scalar(tensor.dtype)
+
+    def readable(self, tensor: Tensor, operation: str) -> Tensor:
+        """A real tensor for whatever Python reads as a whole (``numpy``, ``tolist``)."""
+        if not self.is_shape_only(tensor):
+            return tensor
+        value, rule = self.value_of(tensor)
+        self.note(operation, rule, tuple(tensor.shape), tensor.dtype)
+        return torch.full(tuple(tensor.shape), value, dtype=tensor.dtype)
+
+    def data_for(self, tensor: Tensor, value: Tensor) -> Tensor:
+        """What ``tensor.data`` can be set to in place of a value; both must be real, or both shape-only."""
+        if isinstance(tensor, FakeTensor):
+            if self.is_shape_only(value):
+                return self.shape_only(value)
+            return new_shape_only(self.mode, tuple(value.shape), value.stride(), value.dtype)
+        if not isinstance(value, FakeTensor):
+            return value
+        real = torch.empty_strided(tuple(value.shape), value.stride(), dtype=value.dtype)
+        self.storages.taint(real)
+        return real
 
     def _value(self, operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any] | None:
         """Operators that torch cannot run without values: what they return by the policy."""
         name = operator.name
-        if name == "aten._local_scalar_dense":
-            value, rule = self._constant(self._shape_only(args[0]))
-            self._note(name, rule, tuple(args[0].shape), args[0].dtype)
-            return (value,)
-        if name == "aten.is_nonzero":
-            return (bool(self._constant(self._shape_only(args[0]))[0]),)
-        if name == "aten.equal":
-            same = args[0] is args[1]
-            self._note(name, "comparisons are false", tuple(args[0].shape), args[0].dtype)
+        if name in ("aten._local_scalar_dense", "aten.is_nonzero"):
+            value, rule = self.value_of(args[0])
+            self.note(name, rule, tuple(args[0].shape), args[0].dtype)
+            return (value if name == "aten._local_scalar_dense" else bool(value),)
+        if name in ("aten.equal", "aten.allclose"):
+            same = is_same(args[0], args[1])
+            rule = "a thing equals itself" if same else "comparisons are false"
+            self.note(name, rule, tuple(args[0].shape), args[0].dtype)
             return (same,)
-        if name in ("aten.nonzero", "aten.masked_select", "aten._unique2", "aten.repeat_interleave"):
-            return self._sized_by_data(name, args, kwargs)
+        if name == "aten._nested_tensor_from_mask_left_aligned":
+            self.note(name, "sequences stay padded", tuple(args[0].shape), args[0].dtype)
+            return (False,)
+        if name in SIZED_BY_DATA and not operator.in_place:
+            return (SIZED_BY_DATA[name](self, *args, **kwargs),)
+        if name in FAST_PATHS:
+            return (FAST_PATHS[name](self.mode, *args),)
         return None
-
-    def _sized_by_data(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any] | None:
-        source = args[0]
-        if name == "aten.masked_select":
-            (positions,) = self._positions_of_all(
-                args[1].expand(source.shape) if args[1].shape != source.shape else args[1]
-            )
-            originals: dict[int, Tensor] = {}
-            return (self._substitute(source, originals).new_empty(positions),)
-        if name == "aten.repeat_interleave" and len(args) == 1:
-            self._note(name, "counts are 1", tuple(source.shape), source.dtype)
-            return (torch.arange(source.numel()),)
-        if name == "aten.nonzero":
-            mask = self._shape_only(source)
-            truth, rule = (True, "floats are not zero") if mask.dtype.is_floating_point else self._constant(mask)
-            self._note(name, rule, tuple(mask.shape), mask.dtype)
-            if not truth:
-                return (torch.empty(0, mask.dim(), dtype=torch.int64),)
-            flat = torch.arange(mask.numel())
-            return (torch.stack(torch.unravel_index(flat, tuple(mask.shape)), dim=1),)
-        if name == "aten._unique2":
-            self._note(name, "all elements differ", tuple(source.shape), source.dtype)
-            count = source.numel()
-            originals = {}
-            values = self._substitute(source, originals).new_empty(count)
-            order = torch.arange(count).view(tuple(source.shape))
-            return ((values, order, torch.ones(count, dtype=torch.int64)),)
-        return None
-
-    def _positions_of_all(self, mask: Tensor) -> tuple[int]:
-        if not isinstance(mask, FakeTensor) and not self.storages.holds(mask):
-            return (int(mask.sum().item()),)
-        truth, rule = self._constant(self._shape_only(mask))
-        self._note("aten.masked_select", f"mask: {rule}", tuple(mask.shape), mask.dtype)
-        return (mask.numel() if truth else 0,)
-
-    def _shape_only(self, tensor: Tensor) -> Tensor:
-        return self.storages.stand_in(tensor) if not isinstance(tensor, FakeTensor) else tensor
-
-    def readable(self, tensor: Tensor, operation: str) -> Tensor:
-        """A real tensor for whatever Python reads as a whole (``numpy``, ``tolist``)."""
-        if not isinstance(tensor, FakeTensor) and not self.storages.holds(tensor):
-            return tensor
-        value, rule = self._constant(self._shape_only(tensor))
-        self._note(operation, rule, tuple(tensor.shape), tensor.dtype)
-        return torch.full(tuple(tensor.shape), value, dtype=tensor.dtype)
 
     # -- results -----------------------------------------------------------------------------------
 
     def _finish(
         self,
+        func: Any,
         operator: Operator,
         result: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         originals: dict[int, Tensor],
     ) -> Any:
-        if originals and isinstance(result, Tensor) and id(result) in originals:
-            return originals[id(result)]
-        if operator.is_view or operator.in_place:
+        if isinstance(result, Tensor):
+            if originals and id(result) in originals:
+                return originals[id(result)]
+            if operator.is_view or operator.in_place or not isinstance(result, FakeTensor):
+                return result
+            return self._with_values(func, operator, result, args, kwargs)
+        if not isinstance(result, (list, tuple)):
             return result
-        if isinstance(result, FakeTensor):
-            return self._with_values(operator, result, args, kwargs)
-        if isinstance(result, (list, tuple)):
-            items = [
-                self._with_values(operator, item, args, kwargs) if isinstance(item, FakeTensor) else item
-                for item in result
-            ]
-            return type(result)(items) if type(result) in (list, tuple) else type(result)(*items)
-        return result
+        items: list[Any] = []
+        for item in result:
+            if id(item) in originals:
+                items.append(originals[id(item)])
+            elif isinstance(item, FakeTensor) and not operator.is_view and not operator.in_place:
+                items.append(self._with_values(func, operator, item, args, kwargs))
+            else:
+                items.append(item)
+        # Decompositions give named tuples; the operator itself gives plain ones.
+        return items if isinstance(result, list) else tuple(items)
 
-    def _with_values(self, operator: Operator, result: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _with_values(
+        self, func: Any, operator: Operator, result: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        """An integer or boolean result with values, up to the limit; floats stay as they are."""
         dtype = result.dtype
-        if (
-            dtype.is_floating_point
-            or dtype.is_complex
-            or operator.name in _NO_VALUES
-            or not _reads_floats(args, kwargs)
-        ):
+        if dtype.is_floating_point or dtype.is_complex:
             return result
-        if result.numel() * result.element_size() > self._limit:
-            if dtype == torch.bool:
-                storage = result.untyped_storage()
-                value, _ = self.policy.integer_result(operator.name, result.new_empty(()), args, kwargs)
-                self._constants[storage._cdata] = (storage, bool(value.item()))
+        name = operator.name
+        if name in _CREATED:
+            fill = _CREATED[name](*args)
+            supplied = None if isinstance(fill, Tensor) else Supplied("", fill)
+            assumed = False
+        elif _reads_floats(args, kwargs):
+            supplied, assumed = self.policy.supply(name, result, args, kwargs), True
+        else:
+            supplied, assumed = self._carried(func, name, args, kwargs), True
+        if supplied is None:
             return result
-        real, rule = self.policy.integer_result(operator.name, result, args, kwargs)
-        self._note(operator.name, rule, tuple(result.shape), dtype)
-        if real.stride() != result.stride():
-            laid_out = torch.empty_strided(tuple(result.shape), result.stride(), dtype=dtype)
-            real = laid_out.copy_(real)
-        return real
+        rule = supplied.rule
+        above = result.numel() * result.element_size() > self._limit and not supplied.routing
+        if above:
+            if supplied.table is None:
+                self._uniform.set(result, supplied.value)
+            rule, assumed = f"above {self._limit} bytes, so shape-only", True
+        if assumed:
+            self.note(name, rule, tuple(result.shape), dtype)
+        if above:
+            return result
+        real = torch.empty_strided(tuple(result.shape), result.stride(), dtype=dtype)
+        return real.fill_(supplied.value) if supplied.table is None else real.copy_(supplied.table())
+
+    def _carried(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Supplied | None:
+        """What an operator makes of uniform integers and booleans: worked out on one element."""
+        if name not in _UNIFORM or not self._uniform:
+            return None
+        single: list[Any] = []
+        for value in args:
+            if isinstance(value, FakeTensor):
+                held = self._uniform.get(value)
+                if held is None:
+                    return None
+                value = torch.full((1,) * value.dim(), held, dtype=value.dtype)
+            elif isinstance(value, Tensor) and value.numel() != 1:
+                return None
+            single.append(value)
+        return Supplied("as it was computed", func(*single, **kwargs).flatten()[0].item())
 
     def _may_exceed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether a real result could be above the limit: a cheap bound, never too low for broadcasts."""
-        bound = 8
+        bound: float = 8
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor):
                 bound *= max(value.numel(), 1)
@@ -262,7 +312,7 @@ class WeightlessExecutor:
                         bound *= max(item.numel(), 1)
                     elif type(item) is int and item > 1:
                         bound *= item
-            elif type(value) is int and value > 1:
+            elif type(value) in (int, float) and value > 1:
                 bound *= value
         return bound > self._limit
 
@@ -274,20 +324,12 @@ class WeightlessExecutor:
         except Exception:
             return func(*args, **kwargs)  # its size depends on its values
         results = shape_only if isinstance(shape_only, (list, tuple)) else (shape_only,)
-        size = sum(math.prod(r.shape) * r.element_size() for r in results if isinstance(r, Tensor))
-        if size <= self._limit:
+        tensors = [result for result in results if isinstance(result, Tensor)]
+        if sum(math.prod(tensor.shape) * tensor.element_size() for tensor in tensors) <= self._limit:
             return func(*args, **kwargs)
-        self._note(
-            operator.name,
-            f"above {self._limit} bytes, so shape-only",
-            tuple(results[0].shape),
-            results[0].dtype,
-        )
+        for tensor in tensors:
+            self.note(operator.name, f"above {self._limit} bytes, so shape-only", tuple(tensor.shape), tensor.dtype)
         return shape_only
-
-
-_NO_VALUES = frozenset("aten." + n for n in "empty empty_like empty_strided new_empty new_empty_strided".split())
-"""Operators whose integer results have no meaning yet."""
 
 
 def _reads_floats(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -297,6 +339,10 @@ def _reads_floats(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
             if isinstance(item, FakeTensor) and (item.dtype.is_floating_point or item.dtype.is_complex):
                 return True
     return False
+
+
+def _is_initialised(func: Any, args: tuple[Any, ...]) -> bool:
+    return isinstance(args[0], FakeTensor) and torch.Tag.inplace_view not in func.tags
 
 
 def _mutated_arguments(func: Any) -> tuple[tuple[int, str], ...]:

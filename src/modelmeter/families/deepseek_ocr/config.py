@@ -19,12 +19,41 @@ PUBLISHED_CONFIG = "published_config.json"
 """Published at huggingface.co/deepseek-ai/DeepSeek-OCR as ``config.json``."""
 
 
+def _is_count(value: Any, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _refuse_value(instance: Any, attribute: Any, value: Any, expected: str) -> ConfigurationError:
+    return ConfigurationError(f"{attribute.name} is {value!r} in {type(instance).__name__}", remedy=f"give {expected}")
+
+
 def _positive(instance: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(
-            f"{attribute.name} is {value!r} in {type(instance).__name__}",
-            remedy="give a whole number of at least 1",
-        )
+    if not _is_count(value, 1):
+        raise _refuse_value(instance, attribute, value, "a whole number of at least 1")
+
+
+def _not_negative(instance: Any, attribute: Any, value: Any) -> None:
+    if not _is_count(value, 0):
+        raise _refuse_value(instance, attribute, value, "a whole number of at least 0")
+
+
+def _absent_or_not_negative(instance: Any, attribute: Any, value: Any) -> None:
+    if value is not None and not _is_count(value, 0):
+        raise _refuse_value(instance, attribute, value, "a whole number of at least 0, or null")
+
+
+def _positive_number(instance: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise _refuse_value(instance, attribute, value, "a number above 0")
+
+
+def _numbers(instance: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, tuple) or not all(_is_count(number, 0) for number in value):
+        raise _refuse_value(instance, attribute, value, "a list of whole numbers")
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _size() -> Any:
@@ -39,14 +68,14 @@ class SamConfig:
     width: int = _size()
     layers: int = _size()
     heads: int = _size()
-    global_attn_indexes: tuple[int, ...] = field(converter=tuple)
-    downsample_channels: tuple[int, int] = field(converter=tuple)
+    global_attn_indexes: tuple[int, ...] = field(converter=_as_tuple, validator=_numbers)
+    downsample_channels: tuple[int, int] = field(converter=_as_tuple, validator=_numbers)
     image_size: int = field(default=1024, validator=_positive)
     patch_size: int = field(default=16, validator=_positive)
     window_size: int = field(default=14, validator=_positive)
     out_channels: int = field(default=256, validator=_positive)
     mlp_ratio: int = field(default=4, validator=_positive)
-    layer_norm_eps: float = 1e-6
+    layer_norm_eps: float = field(default=1e-6, validator=_positive_number)
 
     def __attrs_post_init__(self) -> None:
         _divides("SAM heads", self.heads, "its width", self.width)
@@ -56,7 +85,7 @@ class SamConfig:
                 f"global_attn_indexes {list(self.global_attn_indexes)} name a block beyond the {self.layers} there are",
                 remedy=f"use indexes from 0 to {self.layers - 1}",
             )
-        if len(self.downsample_channels) != 2:
+        if len(self.downsample_channels) != 2 or 0 in self.downsample_channels:
             raise ConfigurationError("downsample_channels needs two numbers", remedy="give for example [512, 1024]")
 
 
@@ -70,7 +99,7 @@ class ClipConfig:
     image_size: int = _size()
     patch_size: int = _size()
     mlp_ratio: int = field(default=4, validator=_positive)
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: float = field(default=1e-5, validator=_positive_number)
 
     def __attrs_post_init__(self) -> None:
         _divides("CLIP heads", self.heads, "its width", self.width)
@@ -87,17 +116,17 @@ class DecoderConfig:
     num_hidden_layers: int = _size()
     num_attention_heads: int = _size()
     num_key_value_heads: int = _size()
-    n_routed_experts: int | None
-    n_shared_experts: int | None
-    num_experts_per_tok: int | None
-    first_k_dense_replace: int
+    n_routed_experts: int | None = field(validator=_absent_or_not_negative)
+    n_shared_experts: int | None = field(validator=_absent_or_not_negative)
+    num_experts_per_tok: int | None = field(validator=_absent_or_not_negative)
+    first_k_dense_replace: int = field(validator=_not_negative)
     vocab_size: int = _size()
     max_position_embeddings: int = _size()
-    bos_token_id: int = 0
-    eos_token_id: int = 1
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 10000.0
-    image_token_id: int = 128815
+    bos_token_id: int = field(default=0, validator=_not_negative)
+    eos_token_id: int = field(default=1, validator=_not_negative)
+    rms_norm_eps: float = field(default=1e-6, validator=_positive_number)
+    rope_theta: float = field(default=10000.0, validator=_positive_number)
+    image_token_id: int = field(default=128815, validator=_not_negative)
 
     def __attrs_post_init__(self) -> None:
         _divides("num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
@@ -115,8 +144,6 @@ class DecoderConfig:
                 f"n_shared_experts is {self.n_shared_experts} without routed experts",
                 remedy="give n_routed_experts, or leave both out for a dense model",
             )
-        if self.first_k_dense_replace < 0:
-            raise ConfigurationError("first_k_dense_replace is negative", remedy="give a number of at least 0")
 
     @property
     def head_dim(self) -> int:

@@ -40,7 +40,7 @@ def _vision_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[dic
 def _llm_stack(core: nn.Module) -> Any:
     def observe(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
         layers: Any = core.layers
-        return [{"kind": "llm_stack", "num_layers": len(layers), "module": "layers"}]
+        return [{"kind": "llm_stack", "num_layers": len(layers), "module": "model.layers"}]
 
     return observe
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from modelmeter.errors import ScenarioError
 from modelmeter.schema.scenario import RESOLUTION_MODES, Page, Scenario
@@ -19,8 +19,8 @@ NO_CROP_LIMIT = 640
 whatever the crop size, like the area in the tie rule."""
 
 
-def _view_side(instance: VisionWorkload, attribute: object, value: object) -> None:
-    name = getattr(attribute, "name", "side")
+def _view_side(instance: VisionWorkload, attribute: Attribute[int], value: object) -> None:
+    name = attribute.name
     if isinstance(value, (tuple, list)):
         raise ScenarioError(
             f"{name} is {value!r}",
@@ -28,6 +28,11 @@ def _view_side(instance: VisionWorkload, attribute: object, value: object) -> No
         )
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ScenarioError(f"{name} is {value!r}", remedy="give a whole number of pixels")
+
+
+def _count(instance: VisionWorkload, attribute: Attribute[int], value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ScenarioError(f"{attribute.name} is {value!r}", remedy="give a whole number of at least 1")
 
 
 @frozen
@@ -41,24 +46,25 @@ class VisionWorkload:
     base_size: int = field(default=1024, validator=_view_side)
     image_size: int = field(default=640, validator=_view_side)
     crop_mode: bool = True
-    patch_size: int = 16
-    downsample_ratio: int = 4
-    min_num: int = 2
-    max_num: int = 9
+    patch_size: int = field(default=16, validator=_count)
+    downsample_ratio: int = field(default=4, validator=_count)
+    min_num: int = field(default=2, validator=_count)
+    max_num: int = field(default=9, validator=_count)
 
     def __attrs_post_init__(self) -> None:
         for name in ("base_size", "image_size"):
             side = getattr(self, name)
             if side % self.patch_size:
-                low = max(side // self.patch_size, 1) * self.patch_size
+                below = side // self.patch_size * self.patch_size
+                above = below + self.patch_size
                 raise ScenarioError(
                     f"{name.replace('_', '-')} {side} is not divisible by the patch size {self.patch_size}",
-                    remedy=f"use {low} or {side // self.patch_size * self.patch_size + self.patch_size}",
+                    remedy=f"use {below} or {above}" if below else f"use {above}",
                 )
-        if self.min_num < 1 or self.max_num < self.min_num:
+        if self.max_num < self.min_num:
             raise ScenarioError(
                 f"crops from {self.min_num} to {self.max_num} are no range",
-                remedy="give 1 <= min_num <= max_num",
+                remedy="give a max_num of at least min_num",
             )
 
     @classmethod
@@ -102,6 +108,7 @@ def closest_grid(workload: VisionWorkload, image_w: int, image_h: int) -> tuple[
     """The grid whose w/h is closest to the image's.
 
     On an exact tie the later grid wins if the image's area is above half of that grid's (640**2 * w * h).
+    Ties are those of floating-point numbers, as in the vendor's code: 5/6 is closer to 1 than to 2/3.
     """
     ratio = image_w / image_h
     best, best_difference = (1, 1), float("inf")

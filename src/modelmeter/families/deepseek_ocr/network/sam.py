@@ -72,6 +72,7 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = heads
         self.attention = attention
+        self.position_side = side
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, width // heads))

@@ -1,0 +1,54 @@
+"""Results of operators that torch cannot run on shapes alone: fused fast paths and packed sequences.
+
+Axes: B sequences, L queries, S keys, N heads, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from modelmeter.tracing.shape_only import new_shape_only
+
+
+def _multi_head(mode: FakeTensorMode, q: Tensor, k: Tensor, v: Tensor, width: int, heads: int, *rest: Any) -> Any:
+    """The fast path of nn.MultiheadAttention: [B, L, D], and its weights if they are asked for."""
+    need_weights, averaged = (*rest[5:7], True, True)[:2]
+    batch, queries, keys = q.shape[0], q.shape[1], k.shape[1]
+    out = _contiguous(mode, (batch, queries, width), q.dtype)
+    if not need_weights:
+        return out, None
+    heads_apart = () if averaged else (heads,)
+    return out, _contiguous(mode, (batch, *heads_apart, queries, keys), q.dtype)
+
+
+def _encoder_layer(mode: FakeTensorMode, x: Tensor, *_: Any) -> Tensor:
+    """The fast path of nn.TransformerEncoderLayer."""
+    return _contiguous(mode, tuple(x.shape), x.dtype)
+
+
+def _pack(mode: FakeTensorMode, x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    """Sequences of known lengths one after the other; the sizes of the batch at each step are real."""
+    of_one = torch.empty((*x.shape[:2], 1))
+    rows, batch_sizes = torch.ops.aten._pack_padded_sequence(of_one, lengths, batch_first)
+    return _contiguous(mode, (rows.shape[0], *x.shape[2:]), x.dtype), batch_sizes
+
+
+FAST_PATHS: dict[str, Callable[..., Any]] = {
+    "aten._native_multi_head_attention": _multi_head,
+    "aten._transformer_encoder_layer_fwd": _encoder_layer,
+    "aten._pack_padded_sequence": _pack,
+}
+"""Operator name to what makes its result: takes the mode and the operator's positional arguments."""
+
+
+def _contiguous(mode: FakeTensorMode, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    stride, step = [], 1
+    for length in reversed(shape):
+        stride.append(step)
+        step *= max(length, 1)
+    return new_shape_only(mode, shape, tuple(reversed(stride)), dtype)
