@@ -138,6 +138,29 @@ def _named_by_edges(_: Any, attribute: Any, value: dict[str, int]) -> None:
             raise ValueError(f"{attribute.name} has the key {key!r:.40}, expected 'caller->callee'")
 
 
+@frozen
+class LiveTensor:
+    """Storages that were live at the peak: ``count`` equal ones that one operation of one module made."""
+
+    module: str
+    operator: str
+    shape: tuple[int, ...]
+    dtype: str
+    count: int
+    bytes: int
+
+
+@frozen
+class PeakMoment:
+    """When most storage was live: the operation after which it was, and the storages, the largest first."""
+
+    forward: str
+    module: str
+    operator: str
+    bytes: int
+    tensors: tuple[LiveTensor, ...] = ()
+
+
 @define
 class Forward:
     """One forward of the root module; the document's own keys are the sum over the forwards."""
@@ -181,6 +204,7 @@ class CallGraph:
     kv_cache: dict[str, list[int]] = field(factory=dict)
     times: dict[str, Any] = field(factory=dict)
     stages: dict[str, Cost] = field(factory=dict)
+    peak: PeakMoment | None = None
     forwards: list[Forward] = field(factory=list)
 
     @property

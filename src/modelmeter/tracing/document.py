@@ -15,8 +15,10 @@ from modelmeter.schema.callgraph import (
     CallGraph,
     Cost,
     Forward,
+    LiveTensor,
     ModuleCost,
     OperatorCost,
+    PeakMoment,
     Signature,
 )
 from modelmeter.tracing.accounts import as_cost
@@ -81,6 +83,7 @@ def call_graph(
         operators=_sum_operators([account.operators() for account in recorder.forwards]),
         kv_cache=recorder.kv_cache,
         stages=_stages(recorder),
+        peak=_peak(recorder),
         forwards=forwards,
     )
     sum_forwards(graph, forwards)
@@ -140,6 +143,18 @@ def _sum_operators(parts: list[dict[str, dict[str, OperatorCost]]]) -> dict[str,
                 into.bytes_read += cost.bytes_read
                 into.bytes_written += cost.bytes_written
     return total
+
+
+def _peak(recorder: Recorder) -> PeakMoment | None:
+    """The moment of the peak, with equal storages of one origin taken together."""
+    if not recorder.peak_bytes:
+        return None
+    clock, forward, module, operator = recorder.peak_moment
+    together: dict[tuple[str, str, tuple[int, ...], str], list[int]] = {}
+    for birth in recorder.storages.live_at(clock):
+        together.setdefault((birth.module, birth.operator, birth.shape, birth.dtype), []).append(birth.size)
+    tensors = [LiveTensor(*key, len(sizes), sum(sizes)) for key, sizes in together.items()]
+    return PeakMoment(forward, module, operator, recorder.peak_bytes, tuple(sorted(tensors, key=lambda t: -t.bytes)))
 
 
 def _stages(recorder: Recorder) -> dict[str, Cost]:

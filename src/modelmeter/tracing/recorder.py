@@ -103,6 +103,8 @@ class Recorder(TorchDispatchMode):
         self._cache_owners: dict[tuple[int, int | None], str] = {}
         self.failed_in: str | None = None
         self.module_stages: dict[str, str] = {}
+        self.peak_bytes = 0
+        self.peak_moment = (0, "", "", "")
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -195,6 +197,7 @@ class Recorder(TorchDispatchMode):
         frame = Frame(name, account, stage_name, forward.stage(stage_name))
         for cache in caches:
             self._note_cache(cache, name, layer)
+        self.storages.maker = (name, "input")
         serials = [self.storages.serial(tensor) for tensor in tensors]
         if caller is not None:
             forward.edges[f"{caller.name}->{name}"] += 1
@@ -203,9 +206,16 @@ class Recorder(TorchDispatchMode):
                     forward.data_edges[f"{producer}->{name}"] += 1
         self._event("enter", name, caller)
         frame.peak = self.storages.live_bytes
+        self._note_peak(name, "input")
         self._running[name] += 1
         self._frames.append(frame)
         return frame
+
+    def _note_peak(self, module: str, operator: str) -> None:
+        """Remember the moment when most storage was live."""
+        if self.storages.live_bytes > self.peak_bytes:
+            self.peak_bytes = self.storages.live_bytes
+            self.peak_moment = (self.storages.clock, self.forwards[-1].name, module, operator)
 
     def _exit(self, frame: Frame, result: Any) -> None:
         signature, tensors, caches = read_output(result)
@@ -274,10 +284,12 @@ class Recorder(TorchDispatchMode):
             inputs += _tensors(kwargs.values())
         outputs = [result] if isinstance(result, Tensor) else _tensors((result,))
         if not self._frames:
+            self.storages.maker = ("", operator.name)
             for tensor in outputs:
                 serial_of(tensor)
             return
         frame = self._frames[-1]
+        self.storages.maker = (frame.name, operator.name)
         producers: frozenset[str] = _NOBODY
         if frame.producers:
             for tensor in inputs:
@@ -292,6 +304,7 @@ class Recorder(TorchDispatchMode):
         live = self.storages.live_bytes
         if live > frame.peak:
             frame.peak = live
+            self._note_peak(frame.name, operator.name)
         peaks = self.forwards[-1].stage_peaks
         if live > peaks[frame.stage_name]:
             peaks[frame.stage_name] = live

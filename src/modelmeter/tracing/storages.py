@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterable
 
 import torch
+from attrs import frozen
 from torch import Tensor
 
 
@@ -14,6 +15,18 @@ class _StorageReference(weakref.ref):  # type: ignore[type-arg]
 
     __slots__ = ("key",)
     key: int
+
+
+@frozen
+class Birth:
+    """When a storage was first seen, how large it is, and which operation of which module made it."""
+
+    clock: int
+    size: int
+    module: str
+    operator: str
+    shape: tuple[int, ...]
+    dtype: str
 
 
 class StorageTracker:
@@ -25,6 +38,12 @@ class StorageTracker:
 
     def __init__(self) -> None:
         self.live_bytes = 0
+        self.clock = 0
+        """Counts births and deaths: a moment in the run."""
+        self.maker = ("", "input")
+        """Module and operator that make the storages seen from now on."""
+        self._births: dict[int, Birth] = {}
+        self._deaths: dict[int, int] = {}
         self._serials: dict[int, int] = {}
         self._references: dict[int, _StorageReference] = {}
         self._bytes: dict[int, int] = {}
@@ -60,8 +79,20 @@ class StorageTracker:
         size = int(storage.nbytes()) if counted else 0
         self._bytes[serial] = size
         self.live_bytes += size
+        self.clock += 1
+        if size:
+            self._births[serial] = Birth(self.clock, size, *self.maker, tuple(tensor.shape), str(tensor.dtype))
         self._watch(storage, serial)
         return serial
+
+    def live_at(self, clock: int) -> list[Birth]:
+        """The storages that were live at a moment, the largest first."""
+        live = [
+            birth
+            for serial, birth in self._births.items()
+            if birth.clock <= clock < self._deaths.get(serial, clock + 1)
+        ]
+        return sorted(live, key=lambda birth: -birth.size)
 
     def _watch(self, storage: torch.UntypedStorage, serial: int) -> None:
         key = storage._cdata
@@ -81,3 +112,5 @@ class StorageTracker:
         if not self._holders[serial]:
             del self._holders[serial]
             self.live_bytes -= self._bytes.pop(serial)
+            self.clock += 1
+            self._deaths[serial] = self.clock
