@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_zipf_loads(problem: tuple[int, int, int], alpha: float) -> None:
     loads = policy.loads(tokens, experts, top_k)
     assert loads.sum() == tokens * top_k
     assert loads.min() >= 0 and loads.max() <= tokens
-    assert all(a >= b for a, b in zip(loads, loads[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(loads))
     table = policy.table(tokens, experts, top_k)
     np.testing.assert_array_equal(np.bincount(table.ravel(), minlength=experts), loads)
 

@@ -134,5 +134,5 @@ def test_sizes() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "3", "3x", "x3", "-1x2", "3x2x1", "1.5x2", "²x2", "٣x2", "1" * 5000 + "x1"])
 def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(ScenarioError, match="--grid .* is no size; write two numbers"):
+    with pytest.raises(ScenarioError, match=r"--grid .* is no size; write two numbers"):
         parse_size(text, "--grid")

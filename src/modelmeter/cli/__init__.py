@@ -10,6 +10,8 @@ from cyclopts import App, CycloptsError, UnknownCommandError
 
 import modelmeter
 from modelmeter.cli.console import give_up_stdout, report_error, set_encoding
+from modelmeter.cli.diff import diff
+from modelmeter.cli.memory import memory
 from modelmeter.cli.trace import trace
 from modelmeter.errors import InternalError, ModelMeterError, UnknownNameError, UsageError
 
@@ -21,6 +23,8 @@ app = App(
     version=modelmeter.__version__,
 )
 app.command(trace)
+app.command(memory)
+app.command(diff)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,7 +40,7 @@ def run(arguments: list[str]) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # those of libraries; an error is one line
-            app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+            answer = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except ModelMeterError as error:
         return report_error(error)
     except UnknownCommandError as error:
@@ -58,7 +62,7 @@ def run(arguments: list[str]) -> int:
         )
         unforeseen.__cause__ = error
         return report_error(unforeseen)
-    return 0
+    return answer if isinstance(answer, int) else 0
 
 
 def _unknown(error: UnknownCommandError) -> UsageError:

@@ -48,6 +48,7 @@ class HostFunctions(TorchFunctionMode):
             Tensor.numpy: self._read("numpy"),
             Tensor.tolist: self._read("tolist"),
             Tensor.__array__: self._read("__array__"),
+            Tensor.__format__: self._format,
             Tensor.__deepcopy__: self._deepcopy,
             Tensor.data.__set__: self._set_data,  # type: ignore[attr-defined]
             torch.tensor: self._from_list(torch.tensor),
@@ -115,6 +116,11 @@ class HostFunctions(TorchFunctionMode):
         if isinstance(value, (list, tuple)) and any(isinstance(item, (Tensor, list, tuple)) for item in value):
             return [self._plain(item) for item in value]
         return value
+
+    def _format(self, tensor: Tensor, spec: str) -> str:
+        if tensor.dim() or not self._executor.is_shape_only(tensor):
+            return tensor.__format__(spec)
+        return format(tensor.item(), spec)
 
     def _deepcopy(self, tensor: Tensor, memo: dict[int, Any]) -> Tensor:
         if not self._executor.is_shape_only(tensor):

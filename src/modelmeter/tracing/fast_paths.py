@@ -1,6 +1,6 @@
-"""Results of operators that torch cannot run on shapes alone: fused fast paths and packed sequences.
+"""Results of operators that torch cannot run on shapes alone, or refuses to for some dtypes.
 
-Axes: B sequences, L queries, S keys, N heads, D width.
+Axes: B sequences, L queries, S keys, D width, G groups, M rows, N columns.
 """
 
 from __future__ import annotations
@@ -38,10 +38,30 @@ def _pack(mode: FakeTensorMode, x: Tensor, lengths: Tensor, batch_first: bool) -
     return _contiguous(mode, (rows.shape[0], *x.shape[2:]), x.dtype), batch_sizes
 
 
+def _grouped(
+    mode: FakeTensorMode,
+    a: Tensor,
+    b: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Ragged products: [M, N] where the groups divide rows or columns, [G, M, N] where neither."""
+    groups = () if a.dim() != b.dim() else (a.shape[0] if a.dim() == 3 or offs is None else offs.shape[0],)
+    dtype = out_dtype or a.dtype
+    shape = (*groups, a.shape[-2], b.shape[-1])
+    # CUDA builds of torch align rows to 16 bytes.
+    step = 16 // dtype.itemsize if torch.version.cuda else 1
+    row = -(-shape[-1] // step) * step
+    stride = (shape[-2] * row, row, 1)[-len(shape) :]
+    return new_shape_only(mode, shape, stride, dtype)
+
+
 FAST_PATHS: dict[str, Callable[..., Any]] = {
     "aten._native_multi_head_attention": _multi_head,
     "aten._transformer_encoder_layer_fwd": _encoder_layer,
     "aten._pack_padded_sequence": _pack,
+    "aten._grouped_mm": _grouped,
 }
 """Operator name to what makes its result: takes the mode and the operator's positional arguments."""
 

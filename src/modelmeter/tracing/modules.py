@@ -46,7 +46,8 @@ TENSOR_SHAPING = frozenset(
     "output_size scale_factor mode approximate negative_slope p inplace dim output_padding padding_mode transposed "
     "attention scaling scale num_positions patch_size image_size vocab_size q_lora_rank kv_lora_rank qk_nope_head_dim "
     "qk_rope_head_dim v_head_dim n_group topk_group routed_scaling_factor norm_topk_prob head bidirectional "
-    "batch_first shift_size num_key_value_groups sliding_window position_side is_causal dropout momentum num_codebooks".split()
+    "batch_first shift_size num_key_value_groups sliding_window position_side is_causal dropout momentum "
+    "num_codebooks".split()
 )
 """Attributes (by the document's names) that say which tensors a module makes and which operators it runs."""
 

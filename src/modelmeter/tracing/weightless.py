@@ -220,7 +220,7 @@ class WeightlessExecutor:
         if name in SIZED_BY_DATA and not operator.in_place:
             return (SIZED_BY_DATA[name](self, *args, **kwargs),)
         if name in FAST_PATHS:
-            return (FAST_PATHS[name](self.mode, *args),)
+            return (FAST_PATHS[name](self.mode, *args, **kwargs),)
         return None
 
     # -- results -----------------------------------------------------------------------------------

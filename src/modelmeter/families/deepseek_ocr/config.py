@@ -133,6 +133,12 @@ class DecoderConfig:
         _divides("num_key_value_heads", self.num_key_value_heads, "num_attention_heads", self.num_attention_heads)
         if self.head_dim % 2:
             raise ConfigurationError(f"the head size is {self.head_dim}", remedy="rotary positions need an even one")
+        for key in ("bos_token_id", "eos_token_id"):
+            if getattr(self, key) >= self.vocab_size:
+                raise ConfigurationError(
+                    f"{key} is {getattr(self, key)} with a vocab_size of {self.vocab_size}",
+                    remedy=f"use a token from 0 to {self.vocab_size - 1}",
+                )
         if self.n_routed_experts:
             if not self.num_experts_per_tok or not 0 < self.num_experts_per_tok <= self.n_routed_experts:
                 raise ConfigurationError(
