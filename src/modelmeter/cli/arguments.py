@@ -24,3 +24,6 @@ Sizes = Annotated[tuple[str, ...], Parameter(negative_iterable=(), allow_leading
 
 Flag = Annotated[bool, Parameter(negative=())]
 """A switch without a ``--no-`` form."""
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+"""The switch that every command has: its answer as JSON on stdout."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from attrs import asdict
 
-from modelmeter.cli.arguments import Flag, Whole
+from modelmeter.cli.arguments import Json, Whole
 
 
-def diff(first: Path, second: Path, /, *, rows: Whole = 60, as_json: Flag = False) -> int:
+def diff(first: Path, second: Path, /, *, rows: Whole = 60, as_json: Json = False) -> int:
     """Compare two call graphs: structure, counts, shapes, cost. Exit code 1 if anything differs.
 
     Example:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from attrs import asdict
 
-from modelmeter.cli.arguments import Flag, Whole
+from modelmeter.cli.arguments import Json, Whole
 
 
-def memory(call_graph: Path, /, *patterns: str, depth: Whole | None = None, as_json: Flag = False) -> None:
+def memory(call_graph: Path, /, *patterns: str, depth: Whole | None = None, as_json: Json = False) -> None:
     """Show where the memory goes: activation bytes, peak with what makes it, weights and KV cache.
 
     Examples:

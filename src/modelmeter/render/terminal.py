@@ -110,4 +110,4 @@ def _footnotes(graph: CallGraph) -> list[RenderableType]:
     if graph.unknown_operators:
         names = ", ".join(f"{name} ({calls})" for name, calls in sorted(graph.unknown_operators.items()))
         notes.append(f"Lower bounds: the FLOPs of these operators are not known: {names}.")
-    return [Text(note, style="dim") for note in notes]
+    return [Text(_plain(note), style="dim") for note in notes]

@@ -51,6 +51,7 @@ class HostFunctions(TorchFunctionMode):
             Tensor.__format__: self._format,
             Tensor.__deepcopy__: self._deepcopy,
             Tensor.data.__set__: self._set_data,  # type: ignore[attr-defined]
+            torch._nested_tensor_from_mask_left_aligned: self._stay_padded,
             torch.tensor: self._from_list(torch.tensor),
             torch.as_tensor: self._from_list(torch.as_tensor),
             torch.asarray: self._from_list(torch.asarray),
@@ -133,6 +134,12 @@ class HostFunctions(TorchFunctionMode):
             memo[id(tensor)] = copied
         copy: Tensor = memo[id(tensor)]
         return copy
+
+    def _stay_padded(self, tensor: Tensor, mask: Tensor) -> bool:
+        """nn.TransformerEncoder asks whether to go over to nested tensors, which have no shape to follow."""
+        operator = "aten._nested_tensor_from_mask_left_aligned"
+        self._executor.note(operator, "sequences stay padded", tuple(tensor.shape), tensor.dtype)
+        return False
 
     def _set_data(self, tensor: Tensor, value: Tensor) -> None:
         with torch._C.DisableTorchFunction():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from modelmeter.tracing.shape_only import new_shape_only
+from modelmeter.tracing.shape_only import new_shape_only, shape_only_view
 
 
 def _multi_head(mode: FakeTensorMode, q: Tensor, k: Tensor, v: Tensor, width: int, heads: int, *rest: Any) -> Any:
@@ -57,11 +57,18 @@ def _grouped(
     return new_shape_only(mode, shape, stride, dtype)
 
 
+def _detached(mode: FakeTensorMode, x: Tensor) -> Tensor:
+    """The same tensor once more. torch's own holds a weak reference, with which ``module.half()`` refuses it."""
+    offset = int(x.storage_offset())
+    return shape_only_view(mode, x.untyped_storage(), offset, tuple(x.shape), x.stride(), x.dtype)
+
+
 FAST_PATHS: dict[str, Callable[..., Any]] = {
     "aten._native_multi_head_attention": _multi_head,
     "aten._transformer_encoder_layer_fwd": _encoder_layer,
     "aten._pack_padded_sequence": _pack,
     "aten._grouped_mm": _grouped,
+    "aten.detach": _detached,
 }
 """Operator name to what makes its result: takes the mode and the operator's positional arguments."""
 
