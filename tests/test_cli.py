@@ -105,11 +105,13 @@ def test_force_overwrites(here: Path) -> None:
 
 def test_two_runs_give_the_same_bytes(here: Path) -> None:
     arguments = [*SMALL, "--grid", "2x1", "--decode-steps", "1", "--events", "50", "--routing", "random:3", "--quiet"]
-    for name, seed in (("one", "1"), ("two", "2")):
-        done = program(*arguments, "--out", name, cwd=here, PYTHONHASHSEED=seed)
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    done = program(*arguments, "--out", "one", cwd=here, PYTHONHASHSEED="1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    done = program(*arguments, "--out", "two", "--json", cwd=here, PYTHONHASHSEED="2", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, b"")
     assert listing(here / "one") == listing(here / "two")
     assert sorted(listing(here / "one")) == RESULTS
+    assert done.stdout == (here / "one/callgraph.json").read_bytes()
 
 
 def test_events_are_bounded_in_order_and_nested(here: Path) -> None:
@@ -131,9 +133,9 @@ def test_events_are_bounded_in_order_and_nested(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "there", "gone"),
     [
-        (["--only", "heavy"], "layers.0.self_attn.q_proj", "layers.0.self_attn"),
+        (["--only", "heavy"], "layers.1.mlp.gate", "layers.1.mlp"),
         (["--stage", "vision"], "sam_model.neck", "layers.0"),
-        (["--stage", "decode", "--decode-steps", "1"], "layers.0", "sam_model"),
+        (["--stage", "decode"], "layers.0", "sam_model"),
         (["--prefix", "layers.1"], "layers.1.mlp.gate", "layers.0"),
         (["--prefix", "layers", "--only", "heavy"], "layers.1.mlp.gate", "layers.1.mlp"),
     ],
@@ -144,8 +146,6 @@ def test_views(here: Path, arguments: list[str], there: str, gone: str) -> None:
     assert there in view["call_counts"] and gone not in view["call_counts"]
     assert gone in whole["call_counts"]
     assert view["stages"] == whole["stages"]
-    shown = command(*SMALL, *arguments, cwd=here)
-    assert shown.code == 0 and "total" in shown.out
 
 
 # -- terminals -----------------------------------------------------------------------------------------
@@ -187,8 +187,6 @@ def test_colours_and_progress_on_a_terminal(here: Path) -> None:
 
 
 def test_terminals_without_our_letters(here: Path) -> None:
-    done = program(*SMALL, "--json", cwd=here, PYTHONIOENCODING="ascii")
-    assert done.returncode == 0 and json.loads(done.stdout.decode())
     done = program(*SMALL, cwd=here, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, b"") and b"total" in done.stdout
 
@@ -314,7 +312,8 @@ def test_what_is_kept_for_later_commands(here: Path) -> None:
         "routing": "zipf:1.2",
     }
     options = [part for key, value in given.items() for part in (f"--{key.replace('_', '-')}", value)]
-    assert {key: scenario(here, *options)[key] for key in given} == given
+    found = scenario(here, *options)
+    assert {key: found[key] for key in given} == given
 
 
 def test_workload_files_and_options_over_them(here: Path) -> None:

@@ -33,17 +33,15 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def llama_flops(config: dict[str, Any], tokens: int, attended: int, *, head: bool) -> int:
+def llama_flops(config: dict[str, Any], tokens: int, attended: int) -> int:
     """Multiply-adds of projections, scores and values, MLP and head, twice; every score counts, causal or not."""
     width, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
     size = width // heads
     projections = tokens * width * (2 * width + 2 * config["num_key_value_heads"] * size)
     attention = 2 * heads * tokens * attended * size
     mlp = 3 * tokens * width * inner
-    # Rotary angles, once for the model: inverse frequencies [size/2, 1] times positions [1, T].
-    angles = size // 2 * tokens
     layers = config["num_hidden_layers"] * (projections + attention + mlp)
-    return 2 * (layers + angles + (tokens * width * config["vocab_size"] if head else 0))
+    return 2 * (layers + tokens * width * config["vocab_size"])
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -53,12 +51,17 @@ def test_llama_is_what_the_hand_counts(tmp_path: Path, attention: str) -> None:
     found = document(
         *("trace", "c.json", "--input-ids", "1x64", "--decode-steps", "2", "--attention", attention), cwd=tmp_path
     )
-    flops = [forward["costs"]["LlamaForCausalLM"]["total"]["matrix_flops"] for forward in found["forwards"]]
+    # Rotary angles are a product of matrices in some versions of transformers and not in others.
+    flops = [
+        forward["costs"]["LlamaForCausalLM"]["total"]["matrix_flops"]
+        - forward["costs"]["rotary_emb"]["total"]["matrix_flops"]
+        for forward in found["forwards"]
+    ]
     assert [forward["name"] for forward in found["forwards"]] == ["prefill", "decode 1", "decode 2"]
     assert flops == [
-        llama_flops(config, 64, 64, head=True),
-        llama_flops(config, 1, 65, head=True),
-        llama_flops(config, 1, 66, head=True),
+        llama_flops(config, 64, 64),
+        llama_flops(config, 1, 65),
+        llama_flops(config, 1, 66),
     ]
     operators = {name for names in found["operators"].values() for name in names}
     assert any("scaled_dot_product" in name for name in operators) == (attention == "sdpa")

@@ -45,6 +45,7 @@ class _Folder:
             producer, _, consumer = edge.partition("->")
             self.producers.setdefault(consumer, []).append(producer)
         self.keys: dict[Key, int] = {}
+        self.own: dict[str, int] = {}
         self.subtree: dict[str, int] = {}
         self.groups: dict[str, list[Group]] = {}
         self.group_keys: dict[tuple[str, tuple[str, ...]], int] = {}
@@ -59,8 +60,12 @@ class _Folder:
         return self.keys.setdefault(key, len(self.keys))
 
     def _own_key(self, name: str) -> int:
-        config = json.dumps(self.graph.constructor_params.get(name, {}), sort_keys=True)
-        return self._intern(("own", self._class(name), config))
+        key = self.own.get(name)
+        if key is None:
+            config = self.graph.constructor_params.get(name)
+            text = json.dumps(config, sort_keys=True) if config else ""
+            key = self.own[name] = self._intern(("own", self._class(name), text))
+        return key
 
     def _class(self, name: str) -> str:
         return self.graph.module_classes.get(name) or self.graph.module_types.get(name, "")
@@ -84,6 +89,10 @@ class _Folder:
     def _describe_one(self, name: str) -> None:
         # A callee that is not described yet calls this module in turn: it is known by its own key only.
         callees = [callee for callee in self.callees.get(name, ()) if callee != name]
+        if not callees:
+            self.groups[name] = []
+            self.subtree[name] = self._intern(("subtree", self._own_key(name), ()))
+            return
         parallel = {callee: self.subtree.get(callee, self._own_key(callee)) for callee in callees}
         series = {
             callee: self._intern(("class", self._class(callee))) if self.callees.get(callee) else self._own_key(callee)

@@ -21,6 +21,7 @@ app = App(
     name="modelmeter",
     help="What a PyTorch model runs and what it costs: exact, without weights, without a GPU.",
     version=modelmeter.__version__,
+    suppress_keyboard_interrupt=False,
 )
 app.command(trace)
 app.command(memory)

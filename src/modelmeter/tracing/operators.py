@@ -102,7 +102,7 @@ OVERWRITES = frozenset(
 _MATRIX_WORDS = re.compile(
     r"mm(?![a-z])|matmul|conv(?!ert)|attention|lstm|gru(?![a-z])|rnn|linear(?![a-z0-9])|bilinear(?![a-z0-9])|"
     r"\bfft|_fft|linalg_(?!vector_norm|check)|cholesky|einsum|multi_head|encoder_layer|quantized|svd|_mkl|"
-    r"geqrf|ormqr|spsolve|triangular_solve|cdist"
+    r"geqrf|ormqr|spsolve|(triangular|lu)_solve|matrix_exp|cdist"
 )
 
 
