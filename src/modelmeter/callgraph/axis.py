@@ -42,11 +42,12 @@ class Axis:
     name: str
     totals: Mapping[str, int]
     spans: tuple[Span, ...]
+    on_device: bool = False
 
     @property
     def title(self) -> str:
         """The measure in words."""
-        return _TITLES[self.name]
+        return "measured time on the device" if self.on_device else _TITLES[self.name]
 
     def of(self, family: Family) -> int:
         """All members of a family together."""
@@ -75,8 +76,7 @@ def choose_axis(graph: CallGraph, name: str | None = None) -> Axis:
             remedy=f"choose --axis {' or '.join(others)}",
         )
     if name == "time":
-        totals = {module: _measured(module, value) for module, value in graph.times.items()}
-        return Axis(name, totals, (Span("all forwards", totals, graph.call_counts, graph.edges),))
+        return _time_axis(graph)
     if name == "operations":
         spans = [Span(f.name, _summed(f.op_call_counts, f), f.call_counts, f.edges) for f in graph.forwards]
         totals = _summed(graph.op_call_counts, graph)
@@ -100,12 +100,27 @@ def _bytes(cost: Cost) -> int:
     return cost.bytes_read + cost.bytes_written
 
 
-def _measured(module: str, value: Any) -> int:
-    """Nanoseconds of all calls: a number of seconds, or an object that holds it as ``total_s``."""
-    seconds = value.get("total_s") if isinstance(value, dict) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-        raise DocumentError(f"times of {module!r:.60} are {value!r:.40}", remedy="give seconds, or {'total_s': seconds}")
-    return round(seconds * 10**9)
+def _time_axis(graph: CallGraph) -> Axis:
+    """Time on the device where it was measured, which the host's calls do not wait for, else on the host."""
+    on_device = any("device_total_ms" in times for times in graph.times.values() if isinstance(times, dict))
+    totals = {module: _measured(module, times, on_device) for module, times in graph.times.items()}
+    parts: dict[str, dict[str, int]] = {forward.name: {} for forward in graph.forwards}
+    for module, times in graph.times.items():
+        for times_of_forward in times.get("forwards", ()):
+            if isinstance(times_of_forward, dict) and times_of_forward.get("name") in parts:
+                parts[times_of_forward["name"]][module] = _measured(module, times_of_forward, on_device)
+    spans = tuple(Span(f.name, parts[f.name], f.call_counts, f.edges) for f in graph.forwards if parts[f.name])
+    return Axis("time", totals, spans or (Span("all forwards", totals, graph.call_counts, graph.edges),), on_device)
+
+
+def _measured(module: str, times: Any, on_device: bool) -> int:
+    """Nanoseconds from a module's ``total_ms`` or ``device_total_ms``."""
+    key = "device_total_ms" if on_device else "total_ms"
+    spent = times.get(key) if isinstance(times, dict) else None
+    if isinstance(spent, bool) or not isinstance(spent, int | float) or not 0 <= spent < math.inf:
+        problem = f"times[{module!r:.60}] has no {key} that is a time in milliseconds"
+        raise DocumentError(problem, remedy="write the document again, or choose another --axis")
+    return round(spent * 10**6)
 
 
 def _nanoseconds(value: int) -> str:

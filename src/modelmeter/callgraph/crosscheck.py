@@ -15,17 +15,26 @@ def disagreements(folded: FoldedGraph) -> list[str]:
     forwards = {forward.name: forward for forward in graph.forwards}
     found: list[str] = []
     for event in graph.runtime_events:
-        forward = forwards.get(event.get("forward", ""))
+        name = event.get("forward")
+        forward = forwards.get(name) if isinstance(name, str) else None
         if forward is None:
             continue
-        kind = event.get("kind")
-        if kind == "llm_stack":
-            found += _stack(folded, forward, event)
-        elif kind == "expert_tokens":
-            found += _experts(graph, forward, event)
-        elif kind == "vision_inputs" and event.get("image_index") == 0:
-            found += _images(graph, forward)
+        try:
+            found += _compare(folded, forward, event)
+        except (KeyError, TypeError, AttributeError):
+            found.append(f"{forward.name}: a runtime event is not understood: {str(event)[:80]}")
     return list(dict.fromkeys(found))
+
+
+def _compare(folded: FoldedGraph, forward: Forward, event: dict[str, Any]) -> list[str]:
+    kind = event.get("kind")
+    if kind == "llm_stack":
+        return list(_stack(folded, forward, event))
+    if kind == "expert_tokens":
+        return list(_experts(folded.source, forward, event))
+    if kind == "vision_inputs" and event.get("image_index") == 0:
+        return list(_images(folded.source, forward))
+    return []
 
 
 def _stack(folded: FoldedGraph, forward: Forward, event: dict[str, Any]) -> Iterator[str]:

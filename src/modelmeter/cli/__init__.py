@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, UnknownCommandError
 import modelmeter
 from modelmeter.cli.console import give_up_stdout, report_error, set_encoding
 from modelmeter.cli.diff import diff
+from modelmeter.cli.graph import graph
 from modelmeter.cli.memory import memory
 from modelmeter.cli.trace import trace
 from modelmeter.errors import InternalError, ModelMeterError, UnknownNameError, UsageError
@@ -26,6 +27,7 @@ app = App(
 app.command(trace)
 app.command(memory)
 app.command(diff)
+app.command(graph)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

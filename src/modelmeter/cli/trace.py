@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from modelmeter.cli.arguments import Flag, Whole
+from modelmeter.cli.backend import BackendChoice, BackendName
 from modelmeter.cli.console import printing, progress, write_text
 from modelmeter.cli.scenario_options import ScenarioOptions
 from modelmeter.cli.subject import FamilySubject, FunctionSubject, HuggingFaceSubject, Subject, find_subject
@@ -20,6 +21,7 @@ from modelmeter.schema.scenario import FUNCTION_KEYS, HUGGING_FACE_KEYS, Scenari
 
 if TYPE_CHECKING:
     from modelmeter.schema.callgraph import CallGraph
+    from modelmeter.tracing import TraceOptions
 
 CALL_GRAPH_FILE = "callgraph.json"
 RUNTIME_FILE = "runtime-metadata.json"
@@ -45,6 +47,10 @@ def trace(
     stage: str | None = None,
     prefix: str | None = None,
     depth: Whole | None = None,
+    backend: BackendName = "native",
+    run_on: Literal["cpu", "cuda"] | None = None,
+    repeats: Whole | None = None,
+    drawings: Flag = False,
 ) -> None:
     """Trace one run of a full-size model, without its weights and without a GPU.
 
@@ -85,20 +91,33 @@ def trace(
         Only this module and everything below it.
     depth
         Levels of the printed tree.
+    backend
+        Who traces: native without weights; hooks, torchlens and profiler with random ones, for real.
+    run_on
+        Device of a real run: cpu, or cuda, which the profiler takes where there is one.
+    repeats
+        Measured runs of the profiler, of which the median is kept; 1 if not given.
+    drawings
+        TorchLens' own drawings, rolled and unrolled, into --out.
     """
     _check_options(events, depth, stage)
+    settings = {"run_on": run_on, "repeats": repeats, "drawings": drawings or None}
+    chosen = BackendChoice(backend, {key: value for key, value in settings.items() if value is not None})
+    chosen.check(out)
     found = find_subject(subject)
     given = scenario.values(pages)
     wanted = Scenario(**given)
     wanted.check_traceable()
     prompt = _check_subject(found, given, wanted, input_ids)
+    chosen.check_scenario(given)
     if out is not None:
-        check_writable(out, (CALL_GRAPH_FILE, RUNTIME_FILE), force=force)
+        check_writable(out, (CALL_GRAPH_FILE, RUNTIME_FILE, *chosen.file_names), force=force)
     with progress(f"Tracing {subject}", quiet=quiet) as step:
-        graph = _run(found, wanted, prompt, events, step)
+        graph, files = _run(found, wanted, prompt, events, chosen, step)
     graph = _filtered(graph, found, only, stage, prefix)
     if out is not None:
         documents = {out / CALL_GRAPH_FILE: graph.to_json(), out / RUNTIME_FILE: _runtime_document(graph)}
+        documents |= {out / name: content for name, content in files.items()}
         write_files(documents, force=force)
     with printing():
         if as_json:
@@ -106,7 +125,7 @@ def trace(
         elif not quiet or out is None:
             _show(graph, depth)
         if out is not None and not as_json and not quiet:
-            print(f"Wrote {out / CALL_GRAPH_FILE} and {out / RUNTIME_FILE}")
+            print(f"Wrote {', '.join(str(path) for path in documents)}")
 
 
 def _check_options(events: int, depth: int | None, stage: str | None) -> None:
@@ -148,8 +167,14 @@ def _refuse_idle(given: dict[str, Any], understood: tuple[str, ...], what: str) 
 
 
 def _run(
-    found: Subject, wanted: Scenario, prompt: tuple[int, int] | None, events: int, step: Callable[[str], None]
-) -> CallGraph:
+    found: Subject,
+    wanted: Scenario,
+    prompt: tuple[int, int] | None,
+    events: int,
+    chosen: BackendChoice,
+    step: Callable[[str], None],
+) -> tuple[CallGraph, dict[str, str]]:
+    """The call graph, and what the back end wrote beside it."""
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -157,7 +182,19 @@ def _run(
     from modelmeter.routing import parse_routing
     from modelmeter.tracing import TraceOptions
 
-    options = TraceOptions(routing=parse_routing(wanted.routing), max_events=events)
+    backend = chosen.make()
+    options = TraceOptions(routing=parse_routing(wanted.routing), max_events=events, backend=backend)
+    graph = _traced(found, wanted, prompt, options, step)
+    return graph, backend.files if backend is not None else {}
+
+
+def _traced(
+    found: Subject,
+    wanted: Scenario,
+    prompt: tuple[int, int] | None,
+    options: TraceOptions,
+    step: Callable[[str], None],
+) -> CallGraph:
     if isinstance(found, FamilySubject):
         from modelmeter.tracing.api import trace_family
 
@@ -178,10 +215,12 @@ def _run(
 
 def _filtered(graph: CallGraph, found: Subject, only: str | None, stage: str | None, prefix: str | None) -> CallGraph:
     from modelmeter.callgraph import only_heavy, only_prefix, only_stage
+    from modelmeter.callgraph.times import times_of_forwards
 
     if stage is not None:
         stage_of: Any = found.family.stage_of if isinstance(found, FamilySubject) else lambda _: None
         graph = only_stage(graph, stage, stage_of)
+        graph.times = times_of_forwards(graph.times, [forward.name for forward in graph.forwards])
     if prefix is not None:
         graph = only_prefix(graph, prefix)
     return only_heavy(graph) if only == "heavy" else graph
@@ -194,6 +233,10 @@ def _runtime_document(graph: CallGraph) -> str:
 
 def _show(graph: CallGraph, depth: int | None) -> None:
     from modelmeter.callgraph import outline
+    from modelmeter.render.measured import measured_view
     from modelmeter.render.terminal import call_graph_view, console
 
-    console().print(call_graph_view(graph, outline(graph, depth)))
+    if graph.stages:
+        console().print(call_graph_view(graph, outline(graph, depth)))
+    else:
+        console().print(measured_view(graph, outline(graph, depth)))

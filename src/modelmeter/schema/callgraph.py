@@ -197,6 +197,7 @@ class CallGraph:
     input_metadata: dict[str, list[Signature]] = field(factory=dict)
     output_metadata: dict[str, list[Signature]] = field(factory=dict)
     events: list[Event] = field(factory=list)
+    events_dropped: int = 0
     runtime_events: list[dict[str, Any]] = field(factory=list)
     data_edges: dict[str, int] = field(factory=dict, validator=_named_by_edges)
     costs: dict[str, ModuleCost] = field(factory=dict)
@@ -254,9 +255,12 @@ class CallGraph:
 
         Raises DocumentError.
         """
+        from modelmeter.schema.checks import check_call_graph
         from modelmeter.schema.codec import load_json
 
-        return load_json(Path(path), cls)
+        graph = load_json(Path(path), cls)
+        check_call_graph(graph, str(path))
+        return graph
 
     def to_json(self) -> str:
         """The document as JSON text, the same bytes for the same content."""

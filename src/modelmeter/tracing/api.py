@@ -13,14 +13,14 @@ from modelmeter.families.registry import get_family
 from modelmeter.routing import parse_routing
 from modelmeter.schema.callgraph import CallGraph
 from modelmeter.schema.scenario import Scenario
-from modelmeter.tracing.build import build_weightless
+from modelmeter.tracing.backends.weights import build_for
 from modelmeter.tracing.runner import Progress, TraceOptions, trace_forwards
 
 
 def trace(
     subject: nn.Module | Family | str, *args: Any, options: TraceOptions | None = None, **kwargs: Any
 ) -> CallGraph:
-    """Record one run of a model without its weights.
+    """Record one run of a model without its weights, or with them by another back end (``options``).
 
     ``trace(module, *args, **kwargs)`` runs the module's forward on these inputs. ``trace(family,
     scenario, config=None)``, where the family may be given by name, builds the model and its inputs.
@@ -46,12 +46,13 @@ def trace_family(
     progress: Progress = lambda _: None,
 ) -> CallGraph:
     """Build a family's model (unless it is given), make its inputs and record the run."""
+    scenario.check_traceable()
     config = family.default_configuration() if config is None else config
     described = family.describe(config, scenario)
     options = options or TraceOptions(routing=parse_routing(scenario.routing))
     if module is None:
         progress("building")
-        module = build_weightless(lambda: family.build(config, scenario))
+        module = build_for(options.backend, lambda: family.build(config, scenario))
     return trace_forwards(
         module,
         forwards or family.forwards(module, config, scenario),

@@ -78,6 +78,7 @@ def call_graph(
         constructor_params=shaping,
         bookkeeping_params=bookkeeping,
         events=recorder.events,
+        events_dropped=recorder.events_dropped,
         runtime_events=runtime_events,
         data_edges=dict(_sum_counts(account.data_edges for account in recorder.forwards)),
         operators=_sum_operators([account.operators() for account in recorder.forwards]),

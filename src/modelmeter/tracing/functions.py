@@ -12,7 +12,7 @@ from modelmeter.families.protocol import ForwardCall, Forwards
 from modelmeter.routing import parse_routing
 from modelmeter.schema.callgraph import CallGraph
 from modelmeter.schema.scenario import FUNCTION_KEYS, Scenario
-from modelmeter.tracing.build import build_weightless
+from modelmeter.tracing.backends.weights import build_for, first_of
 from modelmeter.tracing.runner import Progress, TraceOptions, trace_forwards
 
 
@@ -31,8 +31,9 @@ def trace_function(
     """
     progress("building")
     scenario = scenario or Scenario()
+    options = options or TraceOptions(routing=parse_routing(scenario.routing))
     try:
-        made = build_weightless(build)
+        made = build_for(options.backend, build, module_of=first_of, fill=False)
     except ModelMeterError:
         raise
     except (Exception, SystemExit) as error:
@@ -50,7 +51,7 @@ def trace_function(
         return trace_forwards(
             module,
             _once(inputs),
-            options=options or TraceOptions(routing=parse_routing(scenario.routing)),
+            options=options,
             model={"name": name},
             scenario={key: getattr(scenario, key) for key in FUNCTION_KEYS},
             progress=progress,

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from modelmeter.errors import ConfigurationError, ScenarioError, require_extra
+from modelmeter.errors import ConfigurationError, ModelMeterError, ScenarioError, require_extra
 from modelmeter.families.protocol import ForwardCall, Forwards
 from modelmeter.routing import parse_routing
 from modelmeter.schema.callgraph import CallGraph
 from modelmeter.schema.scenario import HUGGING_FACE_KEYS, Scenario
-from modelmeter.tracing.build import build_weightless
+from modelmeter.tracing.backends import Backend
+from modelmeter.tracing.backends.weights import build_for
 from modelmeter.tracing.runner import Progress, TraceOptions, trace_forwards
 
 
@@ -43,14 +44,15 @@ def trace_hugging_face(
         raise ScenarioError(f"{batch}x{positions} token ids are no prompt", remedy="give at least 1x1")
     scenario.check_traceable()
     progress("building")
+    options = options or TraceOptions(routing=parse_routing(scenario.routing))
     with _quiet_library():
         config = read_hugging_face(source, name)
         _check_positions(config, positions, scenario.decode_steps)
-        module = build_hugging_face(config, scenario)
+        module = build_hugging_face(config, scenario, options.backend)
         return trace_forwards(
             module,
             _prompts(module, batch, positions, scenario.decode_steps),
-            options=options or TraceOptions(routing=parse_routing(scenario.routing)),
+            options=options,
             core=getattr(module, "base_model_prefix", ""),
             model={"name": name, "model_type": config.model_type, "config": json.loads(config.to_json_string())},
             scenario={
@@ -102,8 +104,8 @@ def _unknown_type(model_type: str, name: str) -> ConfigurationError:
     return ConfigurationError(f"{name}: transformers does not know model_type {model_type!r}", remedy=remedy)
 
 
-def build_hugging_face(config: Any, scenario: Scenario) -> nn.Module:
-    """The configuration's own architecture, or the bare model, with shape-only weights."""
+def build_hugging_face(config: Any, scenario: Scenario, backend: Backend | None = None) -> nn.Module:
+    """The configuration's own architecture, or the bare model, with the weights that a back end needs."""
     import transformers
 
     architecture = _architecture(config)
@@ -117,7 +119,9 @@ def build_hugging_face(config: Any, scenario: Scenario) -> nn.Module:
         return made.eval()
 
     try:
-        return build_weightless(build)
+        return build_for(backend, build)
+    except ModelMeterError:
+        raise
     except Exception as error:
         raise ConfigurationError(
             f"{config.model_type} could not be built: {type(error).__name__}: {_line(error)}",

@@ -16,6 +16,7 @@ from modelmeter.errors import ModelMeterError, TracingError
 from modelmeter.families.protocol import Forwards, RuntimeProbe
 from modelmeter.routing import BalancedRouting, RoutingPolicy
 from modelmeter.schema.callgraph import CallGraph
+from modelmeter.tracing.backends import Backend, Job, make_backend
 from modelmeter.tracing.devices import HostFunctions, pretend_gpu
 from modelmeter.tracing.document import AssumptionKey, call_graph
 from modelmeter.tracing.modules import ModuleIds, expert_counts, module_ids
@@ -28,10 +29,16 @@ from modelmeter.tracing.weightless import DEFAULT_REAL_LIMIT_BYTES, WeightlessEx
 Progress = Callable[[str], None]
 
 
+def _as_backend(value: Backend | str | None) -> Backend | None:
+    return make_backend(value) if isinstance(value, str) else value
+
+
 @frozen
 class TraceOptions:
     """How a trace is run.
 
+    ``backend`` is who runs it, by name or as an object of ``tracing.backends``; the native one (None) if
+    not given, to which the other options but ``max_events`` belong.
     ``weightless`` False runs the module with the weights it has. ``max_events`` bounds the list of
     enter and exit events (0: none). A real result above ``real_limit_bytes`` becomes shape-only.
     """
@@ -40,6 +47,7 @@ class TraceOptions:
     routing: RoutingPolicy = field(factory=BalancedRouting)
     max_events: int = 0
     real_limit_bytes: int = DEFAULT_REAL_LIMIT_BYTES
+    backend: Backend | None = field(default=None, converter=_as_backend)
 
 
 def trace_forwards(
@@ -60,6 +68,11 @@ def trace_forwards(
     """
     options = options or TraceOptions()
     ids = module_ids(module, core)
+    if options.backend is not None:
+        max_events = options.max_events
+        return options.backend.run(
+            Job(module, forwards, ids, stage_of, probes, model or {}, scenario or {}, max_events, progress)
+        )
     assumptions: Counter[AssumptionKey] = Counter()
     policy = ValuePolicy(options.routing, expert_counts(module.modules()))
     recorder: Recorder

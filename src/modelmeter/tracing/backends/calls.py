@@ -89,6 +89,11 @@ class CallLog:
         elif not any(owner == key for owner, _ in self._cache_owners):
             self._cache_owners[key, None] = name
 
+    def forget_caches(self) -> None:
+        """Caches seen so far are replaced by copies in what follows."""
+        self._caches.clear()
+        self._cache_owners.clear()
+
     def forwards(self) -> list[Forward]:
         """The forwards as schema objects, without costs."""
         return [evolve(account.as_forward(), costs={}) for account in self._forwards]

@@ -62,7 +62,7 @@ def check_fits(needed_bytes: int, limit_bytes: int | None) -> None:
     """Refuse weights that memory does not hold; without a known limit nothing is refused."""
     if limit_bytes is not None and needed_bytes > limit_bytes:
         raise UsageError(
-            f"the model's weights take {format_bytes(needed_bytes)}, and {format_bytes(limit_bytes)} of memory are free",
+            f"the weights take {format_bytes(needed_bytes)}, and {format_bytes(limit_bytes)} of memory are free",
             remedy="trace it with --backend native, which needs no weights, or give a smaller --dtype or model",
         )
 

@@ -1,0 +1,144 @@
+"""Chrome trace JSON for Perfetto, speedscope and chrome://tracing: nested calls, as long as they cost.
+
+One nanosecond is one unit of the axis: one FLOP, one byte, one operation, or a nanosecond measured.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from modelmeter.callgraph.axis import Axis, Span
+from modelmeter.callgraph.folded import FoldedGraph
+from modelmeter.callgraph.selection import execution_order
+from modelmeter.render.colours import colour
+from modelmeter.render.labels import MOST_IN_TOOLTIP_LINE, configuration, plain, shapes, shorten, title
+
+MOST_SLICES = 200_000
+"""Calls of modules that are shared by many callers are drawn below each of them, up to this many."""
+
+_LARGEST = 9 * 10**15
+"""Viewers read times as floating point; beyond this they would be rounded."""
+
+_UNITS = {"flops": "FLOP", "bytes": "byte", "time": "nanosecond measured", "operations": "operation"}
+
+
+def to_chrome(folded: FoldedGraph, axis: Axis) -> str:
+    """The modules of the graph's families as slices, forward after forward."""
+    drawing = _Drawing(folded, axis)
+    end = 0
+    for span in axis.spans:
+        end = drawing.forward(span, end)
+    scale = 1
+    while end // scale > _LARGEST:
+        scale *= 1000
+    unit = f"{scale:,} {_UNITS[axis.name]}s" if scale > 1 else f"1 {_UNITS[axis.name]}"
+    note = f"the time axis is {axis.title}: 1 ns is {unit}"
+    events: list[dict[str, Any]] = [
+        {"ph": "M", "pid": 1, "tid": 1, "name": "process_name", "args": {"name": f"{title(folded)} ({note})"}},
+        {"ph": "M", "pid": 1, "tid": 1, "name": "thread_name", "args": {"name": f"calls, by {axis.title}"}},
+    ]
+    for start, stop, fields in drawing.slices:
+        first, last = start // scale, stop // scale
+        events.append({"ph": "X", "pid": 1, "tid": 1, "ts": _micro(first), "dur": _micro(last - first), **fields})
+    about = {"axis": axis.name, "axis_title": axis.title, "unit": note, "model": title(folded)}
+    if drawing.left_out:
+        about["left_out"] = f"{drawing.left_out} calls beyond {MOST_SLICES:,}"
+    lines = ",\n".join(json.dumps(event, ensure_ascii=False) for event in events)
+    head = json.dumps(about, ensure_ascii=False)
+    return f'{{"displayTimeUnit": "ns",\n"otherData": {head},\n"traceEvents": [\n{lines}\n]}}\n'
+
+
+def _micro(nanoseconds: int) -> int | float:
+    return nanoseconds // 1000 if nanoseconds % 1000 == 0 else nanoseconds / 1000
+
+
+class _Drawing:
+    """Slices of all forwards: start, end and what they show."""
+
+    def __init__(self, folded: FoldedGraph, axis: Axis) -> None:
+        self.axis = axis
+        self.rank = execution_order(folded.source)
+        self.family = {member: family for family in folded.families.values() for member in family.members}
+        self.details = {family.id: _details(folded, family.id) for family in folded.families.values()}
+        self.slices: list[tuple[int, int, dict[str, Any]]] = []
+        self.left_out = 0
+
+    def forward(self, span: Span, start: int) -> int:
+        """Draw one forward from a start; gives its end."""
+        callees: dict[str, list[tuple[str, int]]] = {}
+        called: dict[str, int] = {}
+        for edge, calls in span.edges.items():
+            caller, _, callee = edge.partition("->")
+            if callee in self.family and caller in self.family:
+                callees.setdefault(caller, []).append((callee, calls))
+                called[callee] = called.get(callee, 0) + calls
+        for found in callees.values():
+            found.sort(key=lambda pair: self.rank[pair[0]])
+        roots = [name for name in self.family if name in span.call_counts and not called.get(name)]
+        if not roots:  # everything is called by something: a loop
+            roots = [name for name in self.family if name in span.call_counts][:1]
+        number = len(self.slices)
+        self.slices.append((start, start, {"name": plain(span.name), "cat": "forward"}))
+        end = start
+        for root in roots:
+            end = self._calls(root, span, callees, called, end)
+        self.slices[number] = (start, end, self.slices[number][2])
+        return end
+
+    def _calls(
+        self,
+        root: str,
+        span: Span,
+        callees: dict[str, list[tuple[str, int]]],
+        called: dict[str, int],
+        start: int,
+    ) -> int:
+        """Depth first without recursion: a module's slice ends after its own cost, or its last callee if later."""
+        open_names: set[str] = set()
+        end = start
+        work: list[tuple[int, str, int, list[tuple[str, int]]]] = []
+
+        def enter(name: str, calls: int, value: int) -> None:
+            below = [] if name in open_names else list(reversed(callees.get(name, ())))
+            if below and len(self.slices) + len(below) > MOST_SLICES:
+                self.left_out += len(below)
+                below = []
+            open_names.add(name)
+            work.append((len(self.slices), name, end + value, below))
+            self.slices.append((end, end + value, self._fields(name, calls)))
+
+        enter(root, span.call_counts.get(root, 0), span.totals.get(root, 0))
+        while work:
+            number, name, planned, below = work[-1]
+            if below:
+                callee, made = below.pop()
+                enter(callee, made, span.totals.get(callee, 0) * made // max(1, called[callee]))
+                continue
+            work.pop()
+            if not any(other == name for _, other, *_ in work):
+                open_names.discard(name)
+            end = max(end, planned)
+            begin, _, fields = self.slices[number]
+            self.slices[number] = (begin, end, fields)
+        return end
+
+    def _fields(self, name: str, calls: int) -> dict[str, Any]:
+        family = self.family[name]
+        paint = colour(family.stage).chrome
+        return {
+            "name": shorten(name, MOST_IN_TOOLTIP_LINE),
+            "cat": plain(family.stage),
+            "cname": paint,
+            "args": {"calls": calls, **self.details[family.id]},
+        }
+
+
+def _details(folded: FoldedGraph, name: str) -> dict[str, str]:
+    family = folded.families[name]
+    found = {
+        "family": family.label,
+        "configuration": configuration(family),
+        "inputs": "; ".join(shapes(family.inputs[:1])),
+    }
+    return {key: shorten(value, MOST_IN_TOOLTIP_LINE) for key, value in found.items() if value}
