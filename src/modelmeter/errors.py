@@ -10,6 +10,10 @@ import difflib
 from collections.abc import Iterable
 
 
+MAX_PROBLEM = 1000
+"""Letters of a problem that are shown: a line that quotes a document stays a line."""
+
+
 class ModelMeterError(Exception):
     """Base of all errors that ModelMeter raises on purpose.
 
@@ -25,6 +29,8 @@ class ModelMeterError(Exception):
 
     def __str__(self) -> str:
         text = " ".join(self.problem.split())
+        if len(text) > MAX_PROBLEM:
+            text = f"{text[: MAX_PROBLEM - 1]}…"
         return f"{text}; {' '.join(self.remedy.split())}" if self.remedy else text
 
 

@@ -1,6 +1,7 @@
 """Chrome trace JSON for Perfetto, speedscope and chrome://tracing: nested calls, as long as they cost.
 
-One nanosecond is one unit of the axis: one FLOP, one byte, one operation, or a nanosecond measured.
+Slices carry no ``args``: speedscope writes them into the names, which then cannot be read. What is to be
+said of a family is said once, in ``otherData``.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from modelmeter.callgraph.axis import Axis, Span
 from modelmeter.callgraph.folded import FoldedGraph
 from modelmeter.callgraph.selection import execution_order
 from modelmeter.render.colours import colour
-from modelmeter.render.labels import MOST_IN_TOOLTIP_LINE, configuration, plain, shapes, shorten, title
+from modelmeter.render.labels import MOST_IN_TOOLTIP_LINE, plain, shorten, title, tooltip
+from modelmeter.units import format_bytes, format_count, format_flops
 
 MOST_SLICES = 200_000
 """Calls of modules that are shared by many callers are drawn below each of them, up to this many."""
 
-_LARGEST = 9 * 10**15
-"""Viewers read times as floating point; beyond this they would be rounded."""
+_SHORTEST = 10**6
+"""Microseconds that a run takes at least on the axis: a second, where it is not measured."""
 
-_UNITS = {"flops": "FLOP", "bytes": "byte", "time": "nanosecond measured", "operations": "operation"}
+_PARTS = 64
+"""Times are multiples of 1/64 microsecond, of which sums are exact in floating point: nesting is by equality."""
 
 
 def to_chrome(folded: FoldedGraph, axis: Axis) -> str:
@@ -29,28 +32,48 @@ def to_chrome(folded: FoldedGraph, axis: Axis) -> str:
     end = 0
     for span in axis.spans:
         end = drawing.forward(span, end)
-    scale = 1
-    while end // scale > _LARGEST:
-        scale *= 1000
-    unit = f"{scale:,} {_UNITS[axis.name]}s" if scale > 1 else f"1 {_UNITS[axis.name]}"
-    note = f"the time axis is {axis.title}: 1 ns is {unit}"
+    unit = _unit(axis, end)
+    note = _note(axis, unit)
+    whole = max((axis.of(family) for family in folded.families.values()), default=0)
+    about = {
+        "axis": axis.name,
+        "axis_title": axis.title,
+        "unit": note,
+        "model": title(folded),
+        "families": {plain(f.label): tooltip(f, axis, whole)[1:] for f in folded.families.values()},
+    }
+    if drawing.left_out:
+        about["left_out"] = f"{drawing.left_out} calls beyond {MOST_SLICES:,}"
     events: list[dict[str, Any]] = [
         {"ph": "M", "pid": 1, "tid": 1, "name": "process_name", "args": {"name": f"{title(folded)} ({note})"}},
         {"ph": "M", "pid": 1, "tid": 1, "name": "thread_name", "args": {"name": f"calls, by {axis.title}"}},
     ]
     for start, stop, fields in drawing.slices:
-        first, last = start // scale, stop // scale
+        first, last = start * _PARTS // unit, stop * _PARTS // unit
         events.append({"ph": "X", "pid": 1, "tid": 1, "ts": _micro(first), "dur": _micro(last - first), **fields})
-    about = {"axis": axis.name, "axis_title": axis.title, "unit": note, "model": title(folded)}
-    if drawing.left_out:
-        about["left_out"] = f"{drawing.left_out} calls beyond {MOST_SLICES:,}"
     lines = ",\n".join(json.dumps(event, ensure_ascii=False) for event in events)
     head = json.dumps(about, ensure_ascii=False)
-    return f'{{"displayTimeUnit": "ns",\n"otherData": {head},\n"traceEvents": [\n{lines}\n]}}\n'
+    return f'{{"displayTimeUnit": "ms",\n"otherData": {head},\n"traceEvents": [\n{lines}\n]}}\n'
 
 
-def _micro(nanoseconds: int) -> int | float:
-    return nanoseconds // 1000 if nanoseconds % 1000 == 0 else nanoseconds / 1000
+def _unit(axis: Axis, end: int) -> int:
+    """Units of the axis in a microsecond: a measured one has 1000 ns, another a power of 1000."""
+    unit = 1000 if axis.name == "time" else 1
+    while axis.name != "time" and end >= unit * 1000 * _SHORTEST:
+        unit *= 1000
+    return unit
+
+
+def _note(axis: Axis, unit: int) -> str:
+    if axis.name == "time":
+        return f"the time axis is {axis.title}"
+    second = unit * 10**6
+    formats = {"flops": format_flops(second), "bytes": format_bytes(second)}
+    return f"the time axis is {axis.title}: 1 s is {formats.get(axis.name, f'{format_count(second)} operations')}"
+
+
+def _micro(parts: int) -> int | float:
+    return parts // _PARTS if parts % _PARTS == 0 else parts / _PARTS
 
 
 class _Drawing:
@@ -60,7 +83,6 @@ class _Drawing:
         self.axis = axis
         self.rank = execution_order(folded.source)
         self.family = {member: family for family in folded.families.values() for member in family.members}
-        self.details = {family.id: _details(folded, family.id) for family in folded.families.values()}
         self.slices: list[tuple[int, int, dict[str, Any]]] = []
         self.left_out = 0
 
@@ -125,20 +147,9 @@ class _Drawing:
 
     def _fields(self, name: str, calls: int) -> dict[str, Any]:
         family = self.family[name]
-        paint = colour(family.stage).chrome
+        times = f" ×{calls}" if calls > 1 else ""
         return {
-            "name": shorten(name, MOST_IN_TOOLTIP_LINE),
+            "name": f"{shorten(name, MOST_IN_TOOLTIP_LINE)}{times}",
             "cat": plain(family.stage),
-            "cname": paint,
-            "args": {"calls": calls, **self.details[family.id]},
+            "cname": colour(family.stage).chrome,
         }
-
-
-def _details(folded: FoldedGraph, name: str) -> dict[str, str]:
-    family = folded.families[name]
-    found = {
-        "family": family.label,
-        "configuration": configuration(family),
-        "inputs": "; ".join(shapes(family.inputs[:1])),
-    }
-    return {key: shorten(value, MOST_IN_TOOLTIP_LINE) for key, value in found.items() if value}
