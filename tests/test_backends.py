@@ -178,7 +178,7 @@ def test_what_a_back_end_cannot_know_is_absent(name: str, ocr_runs: dict[str, Ca
     assert (graph.kv_cache == ocr_runs["native"].kv_cache) == (name != "torchlens")
     assert bool(graph.kv_cache) == (name != "torchlens")
     assert graph.tool["backend"] == name
-    assert CallGraph.load is not None and json.loads(graph.to_json())["call_counts"] == graph.call_counts
+    assert json.loads(graph.to_json())["call_counts"] == graph.call_counts
 
 
 # -- times -----------------------------------------------------------------------------------------------
@@ -381,8 +381,8 @@ def test_random_weights_are_the_same_each_time() -> None:
         fill_random(module, 3)
     for mine, theirs in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-    assert first.norm1.weight.mean() == pytest.approx(1, abs=0.05)
-    assert first.linear1.weight.std() == pytest.approx(0.02, rel=0.2)
+    assert first.norm1.weight.mean().item() == pytest.approx(1, abs=0.05)
+    assert first.linear1.weight.std().item() == pytest.approx(0.02, rel=0.2)
     tied = nn.Linear(4, 4)
     assert parameter_bytes(nn.Sequential(tied, tied)) == 80
 
@@ -409,6 +409,7 @@ def test_functions_and_configurations_run_for_real(name: str) -> None:
     ]
     assert graphs[0].call_counts == graphs[1].call_counts and graphs[0].edges == graphs[1].edges
     assert shapes(graphs[0].output_metadata) == shapes(graphs[1].output_metadata)
+    assert shapes(graphs[0].input_metadata) == shapes(graphs[1].input_metadata)
 
 
 def test_names_and_settings_are_checked() -> None:
@@ -434,6 +435,25 @@ def test_torchlens_draws() -> None:
     assert set(chosen.files) == {"torchlens-forward-rolled.svg", "torchlens-forward-unrolled.svg"}
     rolled, unrolled = (chosen.files[f"torchlens-forward-{kind}.svg"] for kind in ("rolled", "unrolled"))
     assert rolled.count("<g id=") < unrolled.count("<g id=") and "@block" in rolled
+
+
+def run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "modelmeter", *arguments]
+    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done
+
+
+def test_the_command_draws_by_torchlens(tmp_path: Path) -> None:
+    pytest.importorskip("torchlens")
+    (tmp_path / "own.py").write_text(
+        "import torch\ndef build():\n    return torch.nn.Sequential(torch.nn.Linear(4, 4)), torch.ones(1, 4)\n"
+    )
+    done = run_in(tmp_path, "trace", "own:build", "--backend", "torchlens", "--drawings", "--out", "out")
+    assert "by torchlens" in done.stdout
+    drawn = {path.name for path in (tmp_path / "out").glob("*.svg")}
+    assert drawn == {"torchlens-forward-rolled.svg", "torchlens-forward-unrolled.svg"}
+    assert CallGraph.load(tmp_path / "out" / "callgraph.json").edges == {"Sequential->0": 1}
 
 
 SMALL = "trace examples/small --grid 2x1 --base-size 128 --image-size 64 --dtype float32 --depth 1 --backend"
@@ -463,22 +483,11 @@ def test_options_that_would_do_nothing_are_refused(
     [
         ("hooks --only heavy --events 50", set(), "times are not known"),
         ("profiler --stage prefill", {"chrome-trace.json", "operators.md", "operators.csv"}, "aten."),
-        (
-            "torchlens --drawings",
-            {"torchlens-prefill-rolled.svg", "torchlens-prefill-unrolled.svg"},
-            "by torchlens",
-        ),
     ],
 )
 def test_the_command_runs_each(rest: str, files: set[str], shown: str, tmp_path: Path) -> None:
-    if rest.startswith("torchlens"):
-        pytest.importorskip("torchlens")
-    arguments = [*SMALL.split(), *rest.split(), "--out", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "modelmeter", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "" and shown in done.stdout
+    done = run_in(ROOT, *SMALL.split(), *rest.split(), "--out", str(tmp_path))
+    assert shown in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"callgraph.json", "runtime-metadata.json", *files}
     graph = CallGraph.load(tmp_path / "callgraph.json")
     assert graph.tool["backend"] == rest.split()[0]

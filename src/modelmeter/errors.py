@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 MAX_PROBLEM = 1000
 """Letters of a problem that are shown: a line that quotes a document stays a line."""
 

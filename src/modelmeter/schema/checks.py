@@ -72,14 +72,14 @@ def _tree(graph: CallGraph) -> Iterator[str]:
     for start in parent:
         path: list[str] = []
         seen: set[str] = set()
-        name: str | None = start
-        while name is not None and name not in settled:
-            if name in seen:
-                yield f"module_children: {name!r} is below itself"
+        current: str | None = start
+        while current is not None and current not in settled:
+            if current in seen:
+                yield f"module_children: {current!r} is below itself"
                 return
-            seen.add(name)
-            path.append(name)
-            name = parent.get(name)
+            seen.add(current)
+            path.append(current)
+            current = parent.get(current)
         settled.update(path)
 
 
