@@ -75,10 +75,15 @@ def only_stage(folded: FoldedGraph, stage: str) -> FoldedGraph:
     forwards = [forward for forward in graph.forwards if forward.name.startswith("decode") == decode]
     names: set[str] = set()
     if forwards or not (decode or graph.forwards):
-        graph = of_forwards(graph, forwards)
-        names = {name for name in graph.call_counts if decode or graph.module_stages.get(name) == stage}
+        # The document does not tell data flow by forward; all of it tells the order.
+        graph = evolve(of_forwards(graph, forwards), data_edges=graph.data_edges)
+        if decode:  # a module's stage is the one in which it first ran
+            graph = evolve(graph, module_stages=dict.fromkeys(graph.call_counts, "decode"))
+        names = {name for name in graph.call_counts if graph.module_stages.get(name) == stage}
     if not names:
         stages = {value for name, value in folded.source.module_stages.items() if name in folded.source.call_counts}
+        if any(forward.name.startswith("decode") for forward in folded.source.forwards):
+            stages.add("decode")
         ran = [known for known in STAGES if known in stages]
         raise UsageError(
             f"no module ran in stage {stage!r}",

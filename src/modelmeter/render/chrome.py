@@ -23,16 +23,19 @@ _SHORTEST = 10**6
 """Microseconds that a run takes at least on the axis: a second, where it is not measured."""
 
 _PARTS = 64
-"""Times are multiples of 1/64 microsecond, of which sums are exact in floating point: nesting is by equality."""
+"""Times are multiples of 1/64 microsecond, of which sums are exact in floating point: nesting is by equality.
+
+Every slice has at least one, since viewers nest slices without length wrongly.
+"""
 
 
 def to_chrome(folded: FoldedGraph, axis: Axis) -> str:
     """The modules of the graph's families as slices, forward after forward."""
-    drawing = _Drawing(folded, axis)
+    unit = _unit(axis, sum(max(span.totals.values(), default=0) for span in axis.spans))
+    drawing = _Drawing(folded, unit)
     end = 0
     for span in axis.spans:
         end = drawing.forward(span, end)
-    unit = _unit(axis, end)
     note = _note(axis, unit)
     whole = max((axis.of(family) for family in folded.families.values()), default=0)
     about = {
@@ -49,8 +52,7 @@ def to_chrome(folded: FoldedGraph, axis: Axis) -> str:
         {"ph": "M", "pid": 1, "tid": 1, "name": "thread_name", "args": {"name": f"calls, by {axis.title}"}},
     ]
     for start, stop, fields in drawing.slices:
-        first, last = start * _PARTS // unit, stop * _PARTS // unit
-        events.append({"ph": "X", "pid": 1, "tid": 1, "ts": _micro(first), "dur": _micro(last - first), **fields})
+        events.append({"ph": "X", "pid": 1, "tid": 1, "ts": _micro(start), "dur": _micro(stop - start), **fields})
     lines = ",\n".join(json.dumps(event, ensure_ascii=False) for event in events)
     head = json.dumps(about, ensure_ascii=False)
     return f'{{"displayTimeUnit": "ms",\n"otherData": {head},\n"traceEvents": [\n{lines}\n]}}\n'
@@ -77,10 +79,10 @@ def _micro(parts: int) -> int | float:
 
 
 class _Drawing:
-    """Slices of all forwards: start, end and what they show."""
+    """Slices of all forwards: start and end in parts of a microsecond, and what they show."""
 
-    def __init__(self, folded: FoldedGraph, axis: Axis) -> None:
-        self.axis = axis
+    def __init__(self, folded: FoldedGraph, unit: int) -> None:
+        self.unit = unit
         self.rank = execution_order(folded.source)
         self.family = {member: family for family in folded.families.values() for member in family.members}
         self.slices: list[tuple[int, int, dict[str, Any]]] = []
@@ -127,8 +129,8 @@ class _Drawing:
                 self.left_out += len(below)
                 below = []
             open_names.add(name)
-            work.append((len(self.slices), name, end + value, below))
-            self.slices.append((end, end + value, self._fields(name, calls)))
+            work.append((len(self.slices), name, end + max(1, value * _PARTS // self.unit), below))
+            self.slices.append((end, end, self._fields(name, calls)))
 
         enter(root, span.call_counts.get(root, 0), span.totals.get(root, 0))
         while work:

@@ -37,8 +37,10 @@ def tree_view(folded: FoldedGraph, axis: Axis) -> RenderableType:
             axis.text(value).removesuffix(" operations") if value else "-",
             format_share(value, whole) if value else "-",
         )
-    heading = f"{title(folded)}: {axis.title}, callees included; params without them"
-    return Group(Text(heading), table)
+    note = Text(
+        "Costs include callees; params are a module's own and those of what is not shown below it.", style="dim"
+    )
+    return Group(Text(f"{title(folded)}: {axis.title}"), table, note)
 
 
 def to_tree(folded: FoldedGraph, axis: Axis) -> str:

@@ -35,6 +35,7 @@ from modelmeter.tracing.accounts import (
     add_flops,
     new_costs,
 )
+from modelmeter.tracing.movement import moved_bytes, vector_flops
 from modelmeter.tracing.operators import Operator, describe_operator
 from modelmeter.tracing.signatures import (
     SignatureReader,
@@ -165,8 +166,7 @@ class Recorder(TorchDispatchMode):
             try:
                 result = original(*args, **kwargs)
             except BaseException:
-                if self.failed_in is None:
-                    self.failed_in = name
+                self._abandon(frame)
                 raise
             with torch._C.DisableTorchFunction():
                 self._exit(frame, result)
@@ -218,6 +218,7 @@ class Recorder(TorchDispatchMode):
             self.peak_moment = (self.storages.clock, self.forwards[-1].name, module, operator)
 
     def _exit(self, frame: Frame, result: Any) -> None:
+        self.failed_in = None  # an error below was handled
         signature, tensors, caches = read_output(result)
         account = frame.account
         account.outputs[signature] += 1
@@ -242,6 +243,20 @@ class Recorder(TorchDispatchMode):
         for tensor in tensors:
             serial = self.storages.serial(tensor)
             producers[serial] = producers.get(serial, _NOBODY) | {frame.name}
+
+    def _abandon(self, frame: Frame) -> None:
+        """A call that raised: what it did counts for its caller, who may handle the error and go on."""
+        if self.failed_in is None:
+            self.failed_in = frame.name
+        if frame not in self._frames:
+            return
+        del self._frames[self._frames.index(frame) :]
+        self._running[frame.name] -= 1
+        if self._frames:
+            caller = self._frames[-1]
+            add_costs(caller.costs, frame.costs)
+            add_flops(caller.by_dtype, frame.by_dtype)
+            caller.peak = max(caller.peak, frame.peak)
 
     def _event(self, kind: str, name: str, caller: Frame | None) -> None:
         if not self._max_events:
@@ -283,6 +298,8 @@ class Recorder(TorchDispatchMode):
         if kwargs:
             inputs += _tensors(kwargs.values())
         outputs = [result] if isinstance(result, Tensor) else _tensors((result,))
+        if not outputs and operator.in_place:
+            outputs = _tensors(args[:1])  # operators on lists return nothing
         if not self._frames:
             self.storages.maker = ("", operator.name)
             for tensor in outputs:
@@ -316,19 +333,15 @@ class Recorder(TorchDispatchMode):
         frame.costs[CALLS] += 1
         if not operator.launches:
             return
-        matrix = vector = 0
+        matrix = 0
         if operator.matrix is not None:
             matrix = operator.matrix(*args, **{**(kwargs or {}), "out": result})
-            vector = _attention_vector_flops(operator, args)
             dtype = next((t.dtype for t in inputs), torch.float32)
             for flops in (frame.account.own_by_dtype, frame.by_dtype, frame.stage[1]):
                 flops[dtype] = flops.get(dtype, 0) + matrix
-        elif operator.per_output:
-            vector = operator.per_output * (outputs[0].numel() if outputs else 0)
-        elif operator.per_input:
-            vector = operator.per_input * max((tensor.numel() for tensor in inputs), default=0)
         elif operator.unknown:
             self.unknown[operator.name] += 1
+        vector = vector_flops(operator, args, inputs, outputs)
         read, written = moved_bytes(operator, inputs, outputs)
         fresh = 0 if operator.in_place else written
         for costs in (known, frame.costs, frame.stage[0]):
@@ -348,50 +361,12 @@ def _weakly(value: Any) -> Callable[[], Any]:
         return lambda: value
 
 
-def _attention_vector_flops(operator: Operator, args: Any) -> int:
-    """The softmax inside fused attention: as many vector FLOPs as one written out, 5 a score."""
-    if "attention" not in operator.name or len(args) < 2 or args[0].dim() != 4:
-        return 0
-    q, k = args[0].shape, args[1].shape
-    if operator.name.startswith("aten._scaled_dot_product") or operator.name == "aten.scaled_dot_product_attention":
-        return 5 * q[0] * q[1] * q[2] * k[2]
-    return 5 * q[0] * q[2] * q[1] * k[1]
-
-
-def moved_bytes(operator: Operator, inputs: list[Tensor], outputs: list[Tensor]) -> tuple[int, int]:
-    """Bytes that one operation reads and writes, each tensor once; a gather reads rows, not its table."""
-    written = 0
-    for tensor in outputs:
-        written += tensor.numel() * tensor.element_size()
-    if operator.gathers:
-        indices = sum(stored_bytes(tensor) for tensor in inputs[1:] if not tensor.dtype.is_floating_point)
-        return written + indices, written
-    if operator.scatters and inputs:
-        moved = sum(stored_bytes(tensor) for tensor in inputs[1:])
-        rows = sum(stored_bytes(tensor) for tensor in inputs[1:] if tensor.dtype == inputs[0].dtype)
-        return moved, rows
-    read = 0
-    for tensor in inputs[1:] if operator.overwrites else inputs:
-        read += stored_bytes(tensor)
-    return read, written
-
-
-def stored_bytes(tensor: Tensor) -> int:
-    """Bytes of the distinct elements of a tensor: a broadcast dimension is stored once."""
-    size = tensor.element_size()
-    if 0 in tensor.stride():
-        for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
-            size *= 1 if stride == 0 and length else length
-        return size
-    return tensor.numel() * size
-
-
 def _tensors(values: Any) -> list[Tensor]:
     """All tensors of an operator's arguments or results, lists looked into."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
             found.append(value)
-        elif type(value) in (list, tuple):
+        elif isinstance(value, (list, tuple)):
             found += [item for item in value if isinstance(item, Tensor)]
     return found

@@ -7,6 +7,7 @@ made directly. What depends on values, moves metadata in place or is not underst
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -94,6 +95,7 @@ class ResultCache:
         base = int(source.storage_offset()) if operator.is_view and isinstance(source, FakeTensor) else 0
         if operator.is_view and not isinstance(source, FakeTensor):
             return None
+        given = () if operator.is_view else tuple(_storages(args))
         metas: list[_Meta | None] = []
         for item in (result,) if kind is None else result:
             if item is None:
@@ -104,8 +106,17 @@ class ResultCache:
             whole = item.untyped_storage().nbytes() == item.numel() * item.element_size()
             if not operator.is_view and (item.storage_offset() or not whole):
                 return None
+            if item.untyped_storage()._cdata in given:
+                return None  # an argument handed back
             metas.append((tuple(item.shape), item.stride(), int(item.storage_offset()) - base, item.dtype))
         return kind, metas
+
+
+def _storages(args: tuple[Any, ...]) -> Iterator[int]:
+    for value in args:
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, Tensor):
+                yield item.untyped_storage()._cdata
 
 
 def _may_be_remembered(func: Any, operator: Operator) -> bool:

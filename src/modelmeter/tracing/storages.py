@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 from attrs import frozen
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class _StorageReference(weakref.ref):  # type: ignore[type-arg]
@@ -53,7 +53,8 @@ class StorageTracker:
     def exclude(self, tensors: Iterable[Tensor]) -> None:
         """Give storages a serial number but no bytes: weights and buffers."""
         for tensor in tensors:
-            self._register(tensor, counted=False)
+            if not nn.parameter.is_lazy(tensor):
+                self._register(tensor, counted=False)
 
     def serial(self, tensor: Tensor) -> int:
         """The serial number of a tensor's storage, which is counted from now on if it is new; -1 if it has none."""

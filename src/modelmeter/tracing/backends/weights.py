@@ -69,10 +69,9 @@ def check_fits(needed_bytes: int, limit_bytes: int | None) -> None:
 
 def free_bytes(run_on: str = "") -> int | None:
     """Memory that is free where the model will run; None if the system does not say."""
-    if run_on == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    free = [size for size in (_system_bytes(), *(_container_bytes(*files) for files in _LIMITS)) if size is not None]
-    return min(free, default=None)
+    device = int(torch.cuda.mem_get_info()[0]) if run_on == "cuda" else None  # it is built on the host all the same
+    found = (device, _system_bytes(), *(_container_bytes(*files) for files in _LIMITS))
+    return min((size for size in found if size is not None), default=None)
 
 
 def _system_bytes() -> int | None:
