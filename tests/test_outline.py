@@ -49,10 +49,10 @@ def test_lines_fit_and_their_numbers_add_up(graph: CallGraph) -> None:
     assert sum(row.calls for row in rows) == sum(graph.call_counts.values())
     # Of every depth, no more than the whole; where all work is in leaves, exactly what their callers have.
     by_label = {(row.depth, row.label): row for row in rows}
-    attention = next(row for row in rows if row.label == "layers.[1-2]")
-    below = [row for row in rows if row.depth == attention.depth + 1 and row.members[0].startswith("layers.1.")]
-    assert sum(row.flops for row in below) == attention.flops
-    assert sum(row.parameters for row in below) == attention.parameters
+    layers = next(row for row in rows if row.label == "layers.[0-2]")
+    below = [row for row in rows if row.depth == layers.depth + 1 and row.members[0].startswith("layers.")]
+    assert sum(row.flops for row in below) == layers.flops
+    assert sum(row.parameters for row in below) == layers.parameters
     root = by_label[0, graph.root]
     assert root.parameters == graph.parameter_count
     assert root.flops == graph.total.matrix_flops
@@ -65,7 +65,8 @@ def test_experts_are_one_line() -> None:
     graph = modelmeter.trace("deepseek-ocr", Scenario(pages=(Page(grid=(1, 1)),), **SMALL_SIZES), config=config)
     labels = [row.label for row in outline(graph)]
     assert labels.count("experts.[0-63]") == 1
-    assert "layers.0" in labels and "layers.[1-2]" in labels
+    assert "layers.[0-2]" in labels
+    assert {"layers.0.mlp", "layers.[1,2].mlp"} <= set(labels)
     assert "experts.[0-63]" in drawn(module_table(graph, outline(graph)))
 
 
@@ -86,19 +87,20 @@ def test_views_can_be_drawn(graph: CallGraph) -> None:
     view = only_heavy(graph)
     rows = outline(view)
     assert sorted(name for row in rows for name in row.members) == sorted(view.call_counts)
-    assert "layers.[1-2].mlp.experts.[0-7].gate_proj" in [row.label for row in rows]
+    assert any(row.label.startswith("layers.[1,2].mlp.experts.[0-7].") for row in rows)
 
 
 def test_different_siblings_are_different_lines() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))
     graph = modelmeter.trace(model, torch.ones(2, 4))
-    found = [(row.label, row.class_name, row.calls) for row in outline(graph)]
+    found = [(row.label, row.class_name, row.repeat, row.calls) for row in outline(graph)]
     assert found == [
-        ("Sequential", "Sequential", 1),
-        ("[0-1,3]", "Linear", 3),
-        ("2", "ReLU", 1),
-        ("4", "Sequential", 1),
-        ("0", "Linear", 1),
+        ("Sequential", "Sequential", "", 1),
+        ("[0,1]", "Linear", "for 2", 2),
+        ("2", "ReLU", "", 1),
+        ("3", "Linear", "", 1),
+        ("4", "Sequential", "", 1),
+        ("0", "Linear", "", 1),
     ]
 
 
@@ -143,7 +145,7 @@ def test_lower_bounds_and_assumptions_are_said() -> None:
 
 def test_an_empty_document_can_be_drawn() -> None:
     assert "total" in drawn(stage_table(CallGraph()))
-    assert outline(CallGraph())[0].label == ""
+    assert outline(CallGraph()) == []
 
 
 def test_the_console_is_never_wider_than_a_hundred() -> None:

@@ -1,24 +1,22 @@
-"""The static tree of a call graph with equal neighbours taken together, for a first look.
-
-Siblings of one class whose names differ in one number, and whose subtrees have the same names and
-classes, are one line: ``blocks.[0-11]``. Nothing is computed here beyond sums.
-"""
+"""The folded graph as rows of a table: one line a family, callers before callees, with sums over its members."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from attrs import field, frozen
 
+from modelmeter.callgraph.folded import Family, FoldedGraph
+from modelmeter.callgraph.folding import fold
+from modelmeter.callgraph.selection import in_order
 from modelmeter.schema.callgraph import CallGraph
 
 
 @frozen
 class OutlineRow:
-    """One line: a module or several equal ones, with sums over them."""
+    """One line: a family at its place in the tree. Parameters and FLOPs are those of everything below, too."""
 
     label: str
     class_name: str
+    repeat: str
     depth: int
     members: tuple[str, ...]
     calls: int
@@ -29,109 +27,47 @@ class OutlineRow:
 
 
 def outline(graph: CallGraph, depth: int | None = None) -> list[OutlineRow]:
-    """Rows of modules that ran, in the order of the static tree."""
+    """Rows of the modules that ran, down to a depth, in the order of execution."""
+    folded = in_order(fold(graph))
     totals = _subtree_parameters(graph)
-    return list(_rows(graph, (graph.root,), "", 0, depth, totals, ()))
+    below: dict[str | None, list[str]] = {}
+    for name in folded.families:
+        below.setdefault(folded.parents.get(name), []).append(name)
+    rows: list[OutlineRow] = []
+    stack: list[tuple[str, tuple[bool, ...]]] = [(name, ()) for name in reversed(below.get(None, []))]
+    while stack:
+        name, lasts = stack.pop()
+        rows.append(_row(folded, folded.families[name], lasts, totals))
+        if depth is not None and len(lasts) >= depth:
+            continue
+        names = below.get(name, [])
+        for index in range(len(names) - 1, -1, -1):
+            stack.append((names[index], (*lasts, index == len(names) - 1)))
+    return rows
 
 
-def _rows(
-    graph: CallGraph,
-    members: tuple[str, ...],
-    caller: str,
-    level: int,
-    limit: int | None,
-    totals: dict[str, int],
-    lasts: tuple[bool, ...],
-) -> Iterator[OutlineRow]:
-    first = members[0]
-    yield OutlineRow(
-        label=_label(_relative(members, caller)),
-        class_name=graph.module_types.get(first, ""),
-        depth=level,
-        members=members,
-        calls=sum(graph.call_counts.get(name, 0) for name in members),
-        parameters=sum(totals.get(name, 0) for name in members),
-        flops=sum(graph.costs[name].total.matrix_flops for name in members if name in graph.costs),
-        shape=_shapes(graph, members),
+def _row(folded: FoldedGraph, family: Family, lasts: tuple[bool, ...], totals: dict[str, int]) -> OutlineRow:
+    parent = folded.parents.get(family.id)
+    relative = family.id.removeprefix(f"{parent}.") if parent is not None else family.id
+    return OutlineRow(
+        label=relative,
+        class_name=family.class_name,
+        repeat=family.repeat_label,
+        depth=len(lasts),
+        members=tuple(family.members),
+        calls=family.calls,
+        parameters=sum(totals.get(member, 0) for member in family.members),
+        flops=family.cost.total.matrix_flops,
+        shape=_shapes(family),
         is_last=lasts,
     )
-    if limit is not None and level >= limit:
-        return
-    groups = _groups(graph, [child for name in members for child in _ran(graph, name)])
-    for index, group in enumerate(groups):
-        yield from _rows(graph, group, first, level + 1, limit, totals, (*lasts, index == len(groups) - 1))
 
 
-def _ran(graph: CallGraph, name: str) -> list[str]:
-    """Children that ran; those of containers that never run take the container's place."""
-    found = []
-    for child in graph.module_children.get(name, ()):
-        if child in graph.call_counts:
-            found.append(child)
-        else:
-            found.extend(_ran(graph, child))
-    return found
-
-
-def _groups(graph: CallGraph, names: list[str]) -> list[tuple[str, ...]]:
-    groups: dict[tuple[str, str, object], list[str]] = {}
-    for name in names:
-        key = (_pattern(name), graph.module_types.get(name, ""), _subtree(graph, name, name))
-        groups.setdefault(key, []).append(name)
-    return [tuple(group) for group in groups.values()]
-
-
-def _pattern(name: str) -> str:
-    return ".".join("#" if part.isdecimal() else part for part in name.split("."))
-
-
-def _subtree(graph: CallGraph, name: str, root: str) -> tuple[tuple[str, str], ...]:
-    found: set[tuple[str, str]] = set()
-    for child in _ran(graph, name):
-        found.add((_pattern(child.removeprefix(root)), graph.module_types.get(child, "")))
-        found.update(_subtree(graph, child, root))
-    return tuple(sorted(found))
-
-
-def _relative(names: tuple[str, ...], parent: str) -> list[str]:
-    """Names without their parents' part, where they have one; ``parent`` is the first one's."""
-    if not parent or not names[0].startswith(f"{parent}."):
-        return list(names)
-    above = parent.count(".") + 1
-    return [".".join(name.split(".")[above:]) for name in names]
-
-
-def _label(names: list[str]) -> str:
-    """``blocks.0 … blocks.11`` as ``blocks.[0-11]``; numbers above the last that varies are dropped."""
-    parts = [name.split(".") for name in names]
-    if len({len(p) for p in parts}) > 1:
-        return names[0]
-    shown = []
-    for values in zip(*parts, strict=True):
-        distinct = sorted(set(values), key=lambda v: (len(v), v))
-        numbers = all(v.isdecimal() for v in distinct)
-        shown.append(f"[{_ranges(map(int, distinct))}]" if len(distinct) > 1 and numbers else distinct[0])
-    return ".".join(shown)
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """0, 1, 2, 5 as ``0-2,5``."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs)
-
-
-def _shapes(graph: CallGraph, members: tuple[str, ...]) -> str:
+def _shapes(family: Family) -> str:
     """The first output's shape, and how many more there are."""
-    seen: dict[str, None] = {}
-    for name in members:
-        for signature in graph.output_metadata.get(name, ()):
-            if signature.tensors:
-                seen["×".join(map(str, signature.tensors[0].shape)) or "scalar"] = None
+    seen = dict.fromkeys(
+        "×".join(map(str, signature.tensors[0].shape)) or "scalar" for signature in family.outputs if signature.tensors
+    )
     shapes = list(seen)
     if not shapes:
         return ""
@@ -139,14 +75,12 @@ def _shapes(graph: CallGraph, members: tuple[str, ...]) -> str:
 
 
 def _subtree_parameters(graph: CallGraph) -> dict[str, int]:
-    """Parameters of each module and all below it, shared ones once."""
+    """Parameters of each module and all below it in the static tree, shared ones once."""
+    parent = {child: name for name, children in graph.module_children.items() for child in children}
     totals: dict[str, int] = {}
-
-    def total(name: str) -> int:
-        own = graph.parameters[name].count if name in graph.parameters else 0
-        totals[name] = own + sum(total(child) for child in graph.module_children.get(name, ()))
-        return totals[name]
-
-    if graph.root:
-        total(graph.root)
+    for name, info in graph.parameters.items():
+        current: str | None = name
+        while current is not None:
+            totals[current] = totals.get(current, 0) + info.count
+            current = parent.get(current)
     return totals

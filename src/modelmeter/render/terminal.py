@@ -62,8 +62,9 @@ def _tree_label(row: OutlineRow) -> Text:
     guides = ""
     if row.is_last:
         guides = "".join("  " if last else "│ " for last in row.is_last[:-1]) + ("└ " if row.is_last[-1] else "├ ")
-    class_name = f" {_plain(row.class_name)}" if row.depth else ""
-    return Text.assemble((guides, "dim"), _plain(row.label), (class_name, "cyan"))
+    class_name = f" {_plain(row.class_name)}" if row.class_name != row.label else ""
+    repeat = f" {row.repeat}" if row.repeat else ""
+    return Text.assemble((guides, "dim"), _plain(row.label), (repeat, "bold"), (class_name, "cyan"))
 
 
 def _plain(name: str) -> str:
