@@ -66,7 +66,7 @@ def test_experts_are_one_line() -> None:
     labels = [row.label for row in outline(graph)]
     assert labels.count("experts.[0-63]") == 1
     assert "layers.[0-2]" in labels
-    assert {"layers.0.mlp", "layers.[1,2].mlp"} <= set(labels)
+    assert {"0.mlp", "[1,2].mlp"} <= set(labels)
     assert "experts.[0-63]" in drawn(module_table(graph, outline(graph)))
 
 

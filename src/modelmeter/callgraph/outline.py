@@ -47,10 +47,8 @@ def outline(graph: CallGraph, depth: int | None = None) -> list[OutlineRow]:
 
 
 def _row(folded: FoldedGraph, family: Family, lasts: tuple[bool, ...], totals: dict[str, int]) -> OutlineRow:
-    parent = folded.parents.get(family.id)
-    relative = family.id.removeprefix(f"{parent}.") if parent is not None else family.id
     return OutlineRow(
-        label=relative,
+        label=_below(family.id, folded.parents.get(family.id)),
         class_name=family.class_name,
         repeat=family.repeat_label,
         depth=len(lasts),
@@ -61,6 +59,17 @@ def _row(folded: FoldedGraph, family: Family, lasts: tuple[bool, ...], totals: d
         shape=_shapes(family),
         is_last=lasts,
     )
+
+
+def _below(name: str, parent: str | None) -> str:
+    """A pattern without the leading parts that its caller's has as well: ``[0,2].attn`` below ``blocks.[0-2]``."""
+    if parent is None or not name.startswith(parent.partition(".")[0]):
+        return name
+    parts, above = name.split("."), parent.split(".")
+    same = 0
+    while same < min(len(above), len(parts) - 1) and parts[same] == above[same]:
+        same += 1
+    return ".".join(parts[same:])
 
 
 def _shapes(family: Family) -> str:

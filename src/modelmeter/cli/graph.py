@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 SUFFIXES = {
     "tree": (".txt",),
-    "dot": (".dot", ".gv"),
+    "dot": (".dot",),
     "svg": (".svg",),
-    "mermaid": (".mmd", ".mermaid"),
-    "markdown": (".md", ".markdown"),
+    "mermaid": (".mmd",),
+    "markdown": (".md",),
     "chrome": (".json",),
     "graphml": (".graphml",),
     "json": (".json",),

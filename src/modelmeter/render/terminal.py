@@ -39,7 +39,7 @@ def _titles(graph: CallGraph) -> list[RenderableType]:
 def module_table(graph: CallGraph, rows: Sequence[OutlineRow]) -> Table:
     """Modules, equal ones on one line, with calls, output shape, parameters, matrix FLOPs and share."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("module", no_wrap=True, overflow="ellipsis", max_width=40)
+    table.add_column("module", no_wrap=True, overflow="ellipsis", max_width=46)
     table.add_column("calls", justify="right", no_wrap=True)
     table.add_column("output", no_wrap=True, overflow="ellipsis", max_width=20)
     table.add_column("params", justify="right", no_wrap=True)

@@ -40,7 +40,8 @@ def tree_view(folded: FoldedGraph, axis: Axis) -> RenderableType:
     note = Text(
         "Costs include callees; params are a module's own and those of what is not shown below it.", style="dim"
     )
-    return Group(Text(f"{title(folded)}: {axis.title}"), table, note)
+    heading = Text(f"{title(folded)}: {axis.title}", no_wrap=True, overflow="ellipsis")
+    return Group(heading, table, note)
 
 
 def to_tree(folded: FoldedGraph, axis: Axis) -> str:

@@ -17,9 +17,10 @@ TensorKey = tuple[str, tuple[int, ...], torch.dtype]
 
 SignatureKey = tuple[tuple[TensorKey, ...], tuple[tuple[str, str], ...]]
 
-_CACHE_ARGUMENTS = frozenset(
+CACHE_ARGUMENTS = frozenset(
     "past_key_values past_key_value past_values layer_past cache_params cache past_states".split()
 )
+"""Arguments that hold keys and values between forwards, whatever their type."""
 _MAX_DEPTH = 8
 
 
@@ -46,7 +47,7 @@ class SignatureReader:
             if isinstance(value, Tensor):
                 keys.append((name, tuple(value.shape), value.dtype))
                 tensors.append(value)
-            elif name in _CACHE_ARGUMENTS and value is not None:
+            elif name in CACHE_ARGUMENTS and value is not None:
                 caches.append(value)
             else:
                 _walk(name, value, keys, others, tensors, caches, 0)
@@ -54,7 +55,7 @@ class SignatureReader:
             if isinstance(value, Tensor):
                 keys.append((name, tuple(value.shape), value.dtype))
                 tensors.append(value)
-            elif name in _CACHE_ARGUMENTS and value is not None:
+            elif name in CACHE_ARGUMENTS and value is not None:
                 caches.append(value)
             else:
                 _walk(name, value, keys, others, tensors, caches, 0)
@@ -96,7 +97,7 @@ def _walk(
         others.append((path, type(value).__name__))
         return
     for inner, item in members:
-        if inner.rpartition(".")[2] in _CACHE_ARGUMENTS and item is not None:
+        if inner.rpartition(".")[2] in CACHE_ARGUMENTS and item is not None:
             caches.append(item)
         else:
             _walk(inner, item, keys, others, tensors, caches, depth + 1)

@@ -9,7 +9,7 @@ import torch
 
 from modelmeter.tracing.backends.calls import CallLog
 from modelmeter.tracing.modules import ModuleIds
-from modelmeter.tracing.signatures import _CACHE_ARGUMENTS, SignatureKey, TensorKey, argument_names
+from modelmeter.tracing.signatures import CACHE_ARGUMENTS, SignatureKey, TensorKey, argument_names
 
 UNNAMED = ""
 """The argument of a tensor within a list or mapping: TorchLens does not say which."""
@@ -51,7 +51,7 @@ def _outputs(event: Any, operations: Any) -> SignatureKey:
     paths = event.output_paths or ((),) * len(event.output_tensor_labels_raw)
     for label, path in zip(event.output_tensor_labels_raw, paths, strict=True):
         steps = [_step(step) for step in path]
-        if not any(step.removeprefix(".") in _CACHE_ARGUMENTS for step in steps):  # no part of a signature
+        if not any(step.removeprefix(".") in CACHE_ARGUMENTS for step in steps):  # no part of a signature
             keys += _tensor(label, "output" + "".join(steps), operations)
     return tuple(keys), ()
 
