@@ -254,7 +254,7 @@ def test_modules_shared_by_many_callers_do_not_explode(monkeypatch: pytest.Monke
     names = {f"{side}{n}": 1 for n in range(levels + 1) for side in "ab"}
     graph = CallGraph(call_counts=names, edges=edges, module_types=dict.fromkeys(names, "Twin"), op_call_counts=names)
     text = drawn(to_chrome, select(fold(graph)))
-    assert len(slices(text)) <= 1001
+    assert len(slices(text)) <= 1000 + 2 + 1  # beside the calls the two that nobody calls, and the forward
     assert "beyond 1,000" in json.loads(text)["otherData"]["left_out"]
 
 
@@ -307,7 +307,7 @@ def test_unfolded_layers_have_families_of_their_own() -> None:
     assert folded.families["layers.1.self_attn.[q_proj,k_proj,v_proj]"].repeat_label == "parfor 3"
     assert folded.parents["layers.0.mlp"] == "layers.0"
     assert folded.parents["layers.1.mlp"] == "layers.1"
-    assert not any("[0,1]." in name for name in folded.families if name.startswith("layers"))
+    assert not any(name.startswith("layers.[0,1]") for name in folded.families)
     # What the run said of its loops is about the model, not about the view.
     assert folded.disagreements == []
 
@@ -503,7 +503,8 @@ mermaid.initialize({ startOnLoad: false });
 const found = [];
 for (const file of process.argv.slice(2)) {
   const diagram = await mermaid.mermaidAPI.getDiagramFromText(fs.readFileSync(file, 'utf8'));
-  const nodes = [...diagram.db.getVertices().values()];
+  // A subgraph with a style is among the vertices, too.
+  const nodes = [...diagram.db.getVertices().values()].filter(node => !node.id.startsWith('stage_'));
   found.push({ labels: nodes.map(node => node.text), edges: diagram.db.getEdges().map(edge => edge.text),
                tooltips: nodes.map(node => diagram.db.getTooltip(node.id) ?? '') });
 }

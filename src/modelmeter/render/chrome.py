@@ -53,8 +53,8 @@ def to_chrome(folded: FoldedGraph, axis: Axis) -> str:
     ]
     for start, stop, fields in drawing.slices:
         events.append({"ph": "X", "pid": 1, "tid": 1, "ts": _micro(start), "dur": _micro(stop - start), **fields})
-    lines = ",\n".join(json.dumps(event, ensure_ascii=False) for event in events)
-    head = json.dumps(about, ensure_ascii=False)
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    lines, head = ",\n".join(map(encode, events)), encode(about)
     return f'{{"displayTimeUnit": "ms",\n"otherData": {head},\n"traceEvents": [\n{lines}\n]}}\n'
 
 
@@ -86,6 +86,7 @@ class _Drawing:
         self.rank = execution_order(folded.source)
         self.family = {member: family for family in folded.families.values() for member in family.members}
         self.slices: list[tuple[int, int, dict[str, Any]]] = []
+        self.planned = 0
         self.left_out = 0
 
     def forward(self, span: Span, start: int) -> int:
@@ -125,9 +126,10 @@ class _Drawing:
 
         def enter(name: str, calls: int, value: int) -> None:
             below = [] if name in open_names else list(reversed(callees.get(name, ())))
-            if below and len(self.slices) + len(below) > MOST_SLICES:
+            if self.planned + len(below) > MOST_SLICES:
                 self.left_out += len(below)
                 below = []
+            self.planned += len(below)
             open_names.add(name)
             work.append((len(self.slices), name, end + max(1, value * _PARTS // self.unit), below))
             self.slices.append((end, end, self._fields(name, calls)))
@@ -140,7 +142,7 @@ class _Drawing:
                 enter(callee, made, span.totals.get(callee, 0) * made // max(1, called[callee]))
                 continue
             work.pop()
-            if not any(other == name for _, other, *_ in work):
+            if all(other != name for _, other, *_ in work):
                 open_names.discard(name)
             end = max(end, planned)
             begin, _, fields = self.slices[number]

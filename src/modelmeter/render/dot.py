@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelmeter.callgraph.axis import Axis
 from modelmeter.callgraph.folded import FoldedGraph
 from modelmeter.render.colours import colour, pen_width, stages_below
-from modelmeter.render.labels import MOST_IN_TOOLTIP_LINE, Row, compact, count, legend, rows, shorten, title, tooltip
+from modelmeter.render.labels import Row, compact, edge_tooltip, legend, rows, title, tooltip
 from modelmeter.schema.callgraph import STAGES
 
 # Close rows and short edges: sixty families stay on one screen.
@@ -53,9 +53,7 @@ def to_dot(folded: FoldedGraph, axis: Axis) -> str:
         if edge.label:
             # An xlabel takes no column of its own.
             attributes += f", xlabel={_quoted(edge.label)}"
-        caller, called = (shorten(name, MOST_IN_TOOLTIP_LINE) for name in (edge.caller, edge.callee))
-        calls = count(edge.count, "call")
-        attributes += f", tooltip={_quoted(f'{caller} calls {called}: {calls}')}"
+        attributes += f', tooltip="{_in_tooltip(edge_tooltip(edge))}"'
         lines.append(f"  n{numbers[edge.caller]} -> n{numbers[edge.callee]} [{attributes}];")
     lines.append("}")
     return "\n".join(lines) + "\n"
@@ -70,7 +68,7 @@ def _node(row: Row, stage: str | None, axis: Axis, whole: int) -> str:
         "fillcolor": paint.fill,
         "color": paint.line,
         "penwidth": str(pen_width(axis.of(row.family), whole, 3.0)),
-        "tooltip": "&#10;".join(map(_escaped, tooltip(row.family, axis, whole))),
+        "tooltip": "&#10;".join(map(_in_tooltip, tooltip(row.family, axis, whole))),
     }
     shown = ", ".join(f'{key}="{value}"' for key, value in attributes.items())
     return f"n{row.number} [{shown}];"
@@ -83,3 +81,8 @@ def _quoted(text: str) -> str:
 def _escaped(text: str) -> str:
     """Graphviz reads backslashes and entities in what it shows, so that an ampersand must be one."""
     return text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _in_tooltip(text: str) -> str:
+    """Graphviz reads backslashes in tooltips once or twice, by version and place: a letter alike is not read."""
+    return _escaped(text.replace("\\", "\N{REVERSE SOLIDUS OPERATOR}"))

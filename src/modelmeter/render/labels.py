@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from modelmeter.callgraph.axis import Axis
-from modelmeter.callgraph.folded import Family, FoldedGraph
+from modelmeter.callgraph.folded import Family, FoldedEdge, FoldedGraph
 from modelmeter.schema.callgraph import Signature
 from modelmeter.units import format_bytes, format_count, format_flops, format_share
 
@@ -111,6 +111,12 @@ def tooltip(family: Family, axis: Axis, whole: int) -> list[str]:
     if below:
         lines.append(f"stands for {count(below, 'module')} below it as well")
     return [shorten(line, MOST_IN_TOOLTIP_LINE) for line in lines]
+
+
+def edge_tooltip(edge: FoldedEdge) -> str:
+    """Who calls whom, how often."""
+    caller, callee = (shorten(name, MOST_IN_TOOLTIP_LINE) for name in (edge.caller, edge.callee))
+    return f"{caller} calls {callee}: {count(edge.count, 'call')}"
 
 
 def count(number: int, noun: str) -> str:

@@ -23,8 +23,8 @@ def tree_view(folded: FoldedGraph, axis: Axis) -> RenderableType:
     stages = stages_below(folded)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("module", no_wrap=True, overflow="ellipsis")
-    for heading in ("calls", "params", axis.name, "share"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for column in ("calls", "params", axis.name, "share"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows(folded):
         guides = ""
         if row.is_last:
