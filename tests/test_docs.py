@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +31,10 @@ def _programs() -> list[str]:
 
 @pytest.mark.parametrize("command", _programs())
 def test_commands_shown_run(command: str, tmp_path: Path) -> None:
+    if "svg" in command and shutil.which("dot") is None:
+        pytest.skip("Graphviz is not installed")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    program = [sys.executable, "-m", "modelmeter", *command.split()[1:]]
+    program = [sys.executable, "-m", "modelmeter", *shlex.split(command)[1:]]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

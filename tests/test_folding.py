@@ -267,6 +267,19 @@ def test_recursion_and_shared_modules_fold() -> None:
     assert graph.edges["Twice->Twice"] == 2
 
 
+def test_shared_modules_at_every_level_take_no_longer() -> None:
+    levels = 60
+    names = [f"{side}{level}" for level in range(levels) for side in "ab"]
+    graph = CallGraph(call_counts=dict.fromkeys(["root", *names], 2), module_types=dict.fromkeys(["root", *names], "M"))
+    graph.module_children = {"root": names}
+    graph.edges = {"root->a0": 1, "root->b0": 1}
+    for level in range(1, levels):
+        for caller in "ab":
+            graph.edges |= {f"{caller}{level - 1}->{callee}{level}": 1 for callee in "ab"}
+    folded = fold(graph)
+    assert folded.unfold()[1] == graph.edges
+
+
 @given(st.lists(st.tuples(*[st.integers(0, 3).map(str)] * 3), unique=True, min_size=1, max_size=20))
 def test_patterns_name_exactly_their_members(names: list[tuple[str, str, str]]) -> None:
     from modelmeter.callgraph.memory import _expression

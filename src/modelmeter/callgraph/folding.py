@@ -25,10 +25,12 @@ Key = Hashable
 
 def fold(graph: CallGraph) -> FoldedGraph:
     """The folded graph of a call graph."""
-    return _Folder(graph).fold()
+    return Folder(graph).fold()
 
 
-class _Folder:
+class Folder:
+    """Folds one call graph; ``assemble`` makes a folded graph of any families of its modules."""
+
     def __init__(self, graph: CallGraph) -> None:
         self.graph = graph
         self.order = static_order(graph.module_children, sorted({*graph.call_counts, *graph.module_types}))
@@ -125,7 +127,8 @@ class _Folder:
         waiting: list[int] = []
 
         def found(members: Sequence[str], kind: str, parent: int | None) -> None:
-            fresh = tuple(name for name in members if name not in family_of)
+            # Several members of a caller's family may call one module.
+            fresh = tuple(dict.fromkeys(name for name in members if name not in family_of))
             if not fresh:
                 return
             number = len(families)
@@ -142,7 +145,7 @@ class _Folder:
                 number = waiting.pop()
                 for members, kind in self._callee_families(families[number][0]):
                     found(members, kind, number)
-        return self._assemble(families, family_of, parents)
+        return self.assemble(families, family_of, parents)
 
     def _callee_families(self, members: Sequence[str]) -> list[tuple[list[str], str]]:
         """Callees of a family's members, those in the same place of the same kind together."""
@@ -157,13 +160,14 @@ class _Folder:
                 names.extend(group.members)
                 if kind == "single" and group.kind != "single":
                     together[key, place] = (names, group.kind)
-        return list(together.values())
+        return [(list(dict.fromkeys(names)), kind) for names, kind in together.values()]
 
     # -- results -----------------------------------------------------------------------------------
 
-    def _assemble(
+    def assemble(
         self, families: list[tuple[tuple[str, ...], str]], family_of: dict[str, int], parents: dict[int, int]
     ) -> FoldedGraph:
+        """The folded graph of these families: members with their kind, family of each module, parents."""
         ids = _unique([pattern(sorted(members, key=self._rank)) for members, _ in families])
         calls: dict[tuple[int, int], dict[str, int]] = {}
         for edge, count in self.graph.edges.items():

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 
 from modelmeter.callgraph.contract import of_forwards
 from modelmeter.callgraph.folded import Family, FoldedEdge, FoldedGraph
-from modelmeter.callgraph.folding import _Folder
+from modelmeter.callgraph.folding import Folder
 from modelmeter.callgraph.patterns import static_order
 from modelmeter.errors import UnknownNameError, UsageError
 from modelmeter.schema.callgraph import STAGES, CallGraph, Cost, ModuleCost
@@ -44,7 +44,7 @@ _KINDS = {"for": "series", "parfor": "parallel", "none": "single"}
 
 def _rebuilt(folded: FoldedGraph, graph: CallGraph, parts: Sequence[_Part]) -> FoldedGraph:
     """Families of these parts, parents before children. What the run said about its loops stays said."""
-    made = _Folder(graph)._assemble(
+    made = Folder(graph).assemble(
         [(part.members, _KINDS[part.repetition]) for part in parts],
         {name: number for number, part in enumerate(parts) for name in part.members},
         {number: part.parent for number, part in enumerate(parts) if part.parent is not None},
