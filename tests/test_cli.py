@@ -81,7 +81,7 @@ def test_json_is_the_document_and_nothing_else(here: Path) -> None:
 
 def test_results_in_a_folder(here: Path) -> None:
     outcome = command(*SMALL, "--grid", "2x1", "--out", "deep/results", cwd=here)
-    assert outcome.out.splitlines()[-1] == ("Wrote deep/results/callgraph.json and deep/results/runtime-metadata.json")
+    assert outcome.out.splitlines()[-1] == ("Wrote deep/results/callgraph.json, deep/results/runtime-metadata.json")
     assert sorted(os.listdir(here / "deep/results")) == RESULTS
     runtime = json.loads((here / "deep/results/runtime-metadata.json").read_text())
     assert runtime["schema_version"] == 1

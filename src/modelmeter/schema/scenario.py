@@ -211,5 +211,5 @@ def parse_size(text: str, option: str, example: str = "3x2") -> tuple[int, int]:
     """``3x2`` becomes (3, 2): width first."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise ScenarioError(f"{option} {text!r} is no size", remedy=f"write two numbers with an x, as in {example}")
+        raise ScenarioError(f"{option} {text!r:.60} is no size", remedy=f"write two numbers with an x, as in {example}")
     return int(found[1]), int(found[2])
