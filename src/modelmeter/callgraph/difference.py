@@ -51,7 +51,8 @@ def difference(a: CallGraph, b: CallGraph) -> list[Change]:
         *((f"total {key}", _cost_reader(key, own=False)) for key in COST_KEYS),
     ]
     for kind, read in readers:
-        changes += _per_module(kind, both, lambda n, read=read: (read(a, n), read(b, n)))  # type: ignore[misc]
+        pairs = {name: (read(a, name), read(b, name)) for name in both}
+        changes += _per_module(kind, both, pairs.__getitem__)
     for kind, edges_a, edges_b in (("call edge", a.edges, b.edges), ("data edge", a.data_edges, b.data_edges)):
         changes += _edges(kind, edges_a, edges_b, order)
     return changes

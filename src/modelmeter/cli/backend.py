@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BackendName = Literal["native", "hooks", "torchlens", "profiler"]
 
 _SETTINGS = {
-    "native": (),
+    "native": ("tensor_details",),
     "hooks": ("run_on",),
     "torchlens": ("run_on", "drawings"),
     "profiler": ("run_on", "repeats"),
@@ -60,6 +60,8 @@ class BackendChoice:
 
     def make(self) -> Backend | None:
         """The back end; None for the native one."""
+        if self.name == "native":
+            return None
         from modelmeter.tracing.backends import make_backend
 
         return make_backend(self.name, **self.settings)

@@ -43,6 +43,7 @@ def trace(
     force: Flag = False,
     quiet: Flag = False,
     events: Whole = 0,
+    tensor_details: Flag = False,
     only: Literal["heavy"] | None = None,
     stage: str | None = None,
     prefix: str | None = None,
@@ -83,6 +84,8 @@ def trace(
         No progress, and no tables when --out is given.
     events
         Keep up to this many enter and exit events in the document.
+    tensor_details
+        Write each tensor's device and requires_grad into the signatures.
     only
         "heavy": only modules that own parameters, multiply matrices, or are a norm or activation.
     stage
@@ -101,7 +104,12 @@ def trace(
         TorchLens' own drawings, rolled and unrolled, into --out.
     """
     _check_options(events, depth, stage)
-    settings = {"run_on": run_on, "repeats": repeats, "drawings": drawings or None}
+    settings = {
+        "tensor_details": tensor_details or None,
+        "run_on": run_on,
+        "repeats": repeats,
+        "drawings": drawings or None,
+    }
     chosen = BackendChoice(backend, {key: value for key, value in settings.items() if value is not None})
     chosen.check(out)
     found = find_subject(subject)
@@ -183,7 +191,12 @@ def _run(
     from modelmeter.tracing import TraceOptions
 
     backend = chosen.make()
-    options = TraceOptions(routing=parse_routing(wanted.routing), max_events=events, backend=backend)
+    options = TraceOptions(
+        routing=parse_routing(wanted.routing),
+        max_events=events,
+        tensor_details=bool(chosen.settings.get("tensor_details")),
+        backend=backend,
+    )
     graph = _traced(found, wanted, prompt, options, step)
     return graph, backend.files if backend is not None else {}
 

@@ -147,7 +147,9 @@ def as_signatures(counted: Counter[SignatureKey]) -> list[Signature]:
     """Distinct signatures with their calls, in the order in which they were first seen."""
     return [
         Signature(
-            tensors=[TensorSignature(shape, str(dtype), argument) for argument, shape, dtype in tensors],
+            tensors=[
+                TensorSignature(shape, str(dtype), argument, *details) for argument, shape, dtype, *details in tensors
+            ],
             non_tensor=[ArgumentType(argument, kind) for argument, kind in others],
             calls=calls,
         )

@@ -80,8 +80,10 @@ class Recorder(TorchDispatchMode):
         *,
         stage_of: StageOf = lambda _: None,
         max_events: int = 0,
+        tensor_details: bool = False,
     ) -> None:
         super().__init__()
+        self._details = tensor_details
         self._module = module
         self._names = names
         self._execute = execute
@@ -152,7 +154,7 @@ class Recorder(TorchDispatchMode):
 
     def _wrap(self, module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
         name = self._names[id(module)]
-        reader = SignatureReader(argument_names(original))
+        reader = SignatureReader(argument_names(original), details=self._details)
         stage_name = self._stage_of(name)
         layer_idx = getattr(module, "layer_idx", None)
         layer = layer_idx if isinstance(layer_idx, int) else None
@@ -219,7 +221,7 @@ class Recorder(TorchDispatchMode):
 
     def _exit(self, frame: Frame, result: Any) -> None:
         self.failed_in = None  # an error below was handled
-        signature, tensors, caches = read_output(result)
+        signature, tensors, caches = read_output(result, details=self._details)
         account = frame.account
         account.outputs[signature] += 1
         for cache in caches:

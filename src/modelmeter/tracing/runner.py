@@ -21,7 +21,7 @@ from modelmeter.tracing.devices import HostFunctions, pretend_gpu
 from modelmeter.tracing.document import AssumptionKey, call_graph
 from modelmeter.tracing.modules import ModuleIds, expert_counts, module_ids
 from modelmeter.tracing.probes import installed, modes_paused
-from modelmeter.tracing.recorder import Recorder
+from modelmeter.tracing.recorder import Execute, Recorder
 from modelmeter.tracing.shape_only import fake_mode_of, new_fake_mode, weightless_parameters
 from modelmeter.tracing.values import ValuePolicy
 from modelmeter.tracing.weightless import DEFAULT_REAL_LIMIT_BYTES, WeightlessExecutor
@@ -40,12 +40,14 @@ class TraceOptions:
     ``backend`` is who runs it, by name or as an object of ``tracing.backends``; the native one (None) if
     not given, to which the other options but ``max_events`` belong.
     ``weightless`` False runs the module with the weights it has. ``max_events`` bounds the list of
-    enter and exit events (0: none). A real result above ``real_limit_bytes`` becomes shape-only.
+    enter and exit events (0: none). ``tensor_details`` adds device and requires_grad to signatures.
+    A real result above ``real_limit_bytes`` becomes shape-only.
     """
 
     weightless: bool = True
     routing: RoutingPolicy = field(factory=BalancedRouting)
     max_events: int = 0
+    tensor_details: bool = False
     real_limit_bytes: int = DEFAULT_REAL_LIMIT_BYTES
     backend: Backend | None = field(default=None, converter=_as_backend)
 
@@ -92,14 +94,20 @@ def trace_forwards(
                 on_alias=lambda stand_in, original: recorder.storages.alias(stand_in, original),
                 real_limit_bytes=options.real_limit_bytes,
             )
-            recorder = Recorder(module, ids.by_identity, executor.run, stage_of=stage_of, max_events=options.max_events)
+            execute: Execute = executor.run
             host: Any = HostFunctions(executor)
             stack.enter_context(pretend_gpu())
         else:
-            recorder = Recorder(
-                module, ids.by_identity, _run_for_real, stage_of=stage_of, max_events=options.max_events
-            )
+            execute = _run_for_real
             host = contextlib.nullcontext()
+        recorder = Recorder(
+            module,
+            ids.by_identity,
+            execute,
+            stage_of=stage_of,
+            max_events=options.max_events,
+            tensor_details=options.tensor_details,
+        )
         running = ""
         runtime_events = stack.enter_context(installed(probes, lambda: running, modes_paused))
         stack.enter_context(recorder.attached())

@@ -12,8 +12,8 @@ import attrs
 import torch
 from torch import Tensor
 
-TensorKey = tuple[str, tuple[int, ...], torch.dtype]
-"""Where a tensor was passed, its shape and its dtype."""
+TensorKey = tuple[Any, ...]
+"""Where a tensor was passed, its shape and its dtype; on request its device and whether it requires a gradient."""
 
 SignatureKey = tuple[tuple[TensorKey, ...], tuple[tuple[str, str], ...]]
 
@@ -32,8 +32,9 @@ def is_cache(value: Any) -> bool:
 class SignatureReader:
     """Walks arguments and results; cache objects are handed over apart and are no part of a signature."""
 
-    def __init__(self, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, names: tuple[str, ...] = (), *, details: bool = False) -> None:
         self._names = names
+        self._details = details
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[SignatureKey, list[Tensor], list[Any]]:
         """Signature, tensors and caches of a call's arguments."""
@@ -59,19 +60,27 @@ class SignatureReader:
                 caches.append(value)
             else:
                 _walk(name, value, keys, others, tensors, caches, 0)
+        if self._details:
+            keys = _with_details(keys, tensors)
         return (tuple(keys), tuple(others)), tensors, caches
 
 
-def read_output(result: Any) -> tuple[SignatureKey, list[Tensor], list[Any]]:
+def read_output(result: Any, *, details: bool = False) -> tuple[SignatureKey, list[Tensor], list[Any]]:
     """Signature, tensors and caches of a call's result."""
-    if isinstance(result, Tensor):
+    if isinstance(result, Tensor) and not details:
         return (((("output", tuple(result.shape), result.dtype),), ())), [result], []
     keys: list[TensorKey] = []
     others: list[tuple[str, str]] = []
     tensors: list[Tensor] = []
     caches: list[Any] = []
     _walk("output", result, keys, others, tensors, caches, 0)
+    if details:
+        keys = _with_details(keys, tensors)
     return (tuple(keys), tuple(others)), tensors, caches
+
+
+def _with_details(keys: list[TensorKey], tensors: list[Tensor]) -> list[TensorKey]:
+    return [(*key, str(t.device), t.requires_grad) for key, t in zip(keys, tensors, strict=True)]
 
 
 def _walk(
