@@ -208,14 +208,15 @@ def test_times_add_up(ocr_runs: dict[str, CallGraph]) -> None:
 def test_a_slow_module_is_where_the_time_is() -> None:
     class Slow(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            for _ in range(30):
+            for _ in range(300):
                 x = x @ x / x.norm()
             return x
 
     model = nn.Sequential(nn.Linear(160, 160), Slow())
     graph = modelmeter.trace(model, torch.eye(160), options=TraceOptions(backend="profiler"))
-    assert graph.times["1"]["own_ms"] > 0.5 * graph.times["Sequential"]["total_ms"]
-    assert graph.times["1"]["operators"]["aten.mm"]["calls"] == 30
+    # 300 products beside one: other work on the machine may slow either, but not turn this round.
+    assert graph.times["1"]["own_ms"] > 5 * graph.times["0"]["own_ms"]
+    assert graph.times["1"]["operators"]["aten.mm"]["calls"] == 300
     assert graph.times["1"]["operators"]["aten.mm"]["own_ms"] > graph.times["0"]["total_ms"]
 
 
