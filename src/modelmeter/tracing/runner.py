@@ -137,15 +137,16 @@ def trace_forwards(
             raise _explained(error, recorder, ids.modules) from error
         finally:
             forwards.close()
-    return call_graph(
-        recorder,
-        ids,
-        model=model or {},
-        scenario=scenario or {},
-        assumptions=assumptions,
-        runtime_events=[_with_ids(event, ids) for event in runtime_events],
-        backend="native",
-    )
+    with _no_garbage_collection():  # many small objects, none of them garbage
+        return call_graph(
+            recorder,
+            ids,
+            model=model or {},
+            scenario=scenario or {},
+            assumptions=assumptions,
+            runtime_events=[_with_ids(event, ids) for event in runtime_events],
+            backend="native",
+        )
 
 
 def _with_ids(event: dict[str, Any], ids: ModuleIds) -> dict[str, Any]:
