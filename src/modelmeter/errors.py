@@ -96,7 +96,9 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
         names = sorted(valid)
-        near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        # Who writes the beginning of a name means that name, however much longer it is.
+        begun = [known for known in names if name and known.lower().startswith(name.lower())]
+        near = begun[:1] or difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         remedy = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names[:_MOST_NAMES])}{more}"
         super().__init__(f"unknown {kind} {name!r}", remedy=remedy)

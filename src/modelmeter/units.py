@@ -65,3 +65,13 @@ def format_count(value: int | float) -> str:
 def format_share(part: int | float, whole: int | float) -> str:
     """A share in per cent; ``-`` where the whole is zero."""
     return f"{100 * part / whole:.1f}%" if whole else "-"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds with three significant digits, for example ``8.73 ms``."""
+    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= scale * 0.9995:
+            scaled = seconds / scale
+            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+            return f"{scaled:.{digits}f} {unit}"
+    return f"{seconds * 1e9:.0f} ns" if seconds else "0 s"

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from modelmeter.callgraph.patterns import pattern, static_order
+from modelmeter.patterns import pattern, static_order
 from modelmeter.schema.callgraph import STAGES, CallGraph, Cost, Signature
 
 COST_KEYS = ("matrix_flops", "vector_flops", "bytes_read", "bytes_written", "launches", "output_bytes", "peak_bytes")

@@ -16,8 +16,8 @@ from attrs import evolve
 
 from modelmeter.callgraph.crosscheck import disagreements
 from modelmeter.callgraph.folded import Family, FoldedEdge, FoldedGraph
-from modelmeter.callgraph.patterns import pattern, static_order
 from modelmeter.callgraph.scope import Group, Scope
+from modelmeter.patterns import pattern, static_order
 from modelmeter.schema.callgraph import CallGraph, Signature
 
 Key = Hashable

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from attrs import evolve, frozen
 
 from modelmeter.callgraph.folded import FoldedGraph
-from modelmeter.callgraph.patterns import pattern, static_order
 from modelmeter.errors import UnknownNameError
+from modelmeter.patterns import pattern, static_order
 from modelmeter.schema.callgraph import STAGES, CallGraph, LiveTensor
 
 

@@ -9,8 +9,8 @@ from attrs import evolve, frozen
 from modelmeter.callgraph.contract import of_forwards
 from modelmeter.callgraph.folded import Family, FoldedEdge, FoldedGraph
 from modelmeter.callgraph.folding import Folder
-from modelmeter.callgraph.patterns import static_order
 from modelmeter.errors import UnknownNameError, UsageError
+from modelmeter.patterns import static_order
 from modelmeter.schema.callgraph import STAGES, CallGraph, Cost, ModuleCost
 
 

@@ -7,24 +7,19 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 
 import cattrs
 from attrs import fields, fields_dict, has
 from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from modelmeter.errors import DocumentError
+from modelmeter.errors import DocumentError, ModelMeterError
 from modelmeter.schema.callgraph import REQUIRED, SCHEMA_VERSION
+from modelmeter.schema.constraints import CONSTRAINTS, WrongTypeError, constrained
 
 T = TypeVar("T")
-
-
-class _WrongTypeError(ValueError):
-    """A value of another type than its field's."""
-
-    def __init__(self, expected: str, value: Any) -> None:
-        super().__init__(f"expected {expected}, got {type(value).__name__} {value!r:.40}")
+C = TypeVar("C", bound=cattrs.Converter)
 
 
 def _exactly(kind: type) -> Any:
@@ -32,16 +27,20 @@ def _exactly(kind: type) -> Any:
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not kind:
-            raise _WrongTypeError(kind.__name__, value)
+            raise WrongTypeError(kind.__name__, value)
         return value
 
     return structure
 
 
 def _number(value: Any, _: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise _WrongTypeError("a finite number", value)
-    return float(value)
+    try:
+        if type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        # An integer beyond all floats.
+        pass
+    raise WrongTypeError("a finite number", value)
 
 
 def _is_sequence(cls: Any) -> bool:
@@ -57,7 +56,7 @@ def _sequence(cls: Any, made: cattrs.Converter) -> Callable[[Any, Any], Any]:
 
         def structure_quickly(value: Any, _: Any) -> Any:
             if type(value) is not list:
-                raise _WrongTypeError("a list", value)
+                raise WrongTypeError("a list", value)
             items = [structure_item(item, of) for item in value]
             return items if is_list else tuple(items)
 
@@ -65,7 +64,7 @@ def _sequence(cls: Any, made: cattrs.Converter) -> Callable[[Any, Any], Any]:
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not list:
-            raise _WrongTypeError("a list", value)
+            raise WrongTypeError("a list", value)
         items, errors = [], []
         for index, item in enumerate(value):
             try:
@@ -85,40 +84,59 @@ def _finite(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
+def _is_constrained(cls: Any) -> bool:
+    return get_origin(cls) is Annotated and any(isinstance(extra, CONSTRAINTS) for extra in cls.__metadata__)
+
+
 @functools.cache
 def converter(*, detailed: bool = True) -> cattrs.Converter:
     """The strict converter: unknown keys are refused, fields that are None are left out.
 
     Without ``detailed`` it is quicker and just as strict, but does not say where a document is wrong.
     """
-    made = cattrs.Converter(forbid_extra_keys=True, detailed_validation=detailed)
+    return make_strict(cattrs.Converter(forbid_extra_keys=True, detailed_validation=detailed))
+
+
+def make_strict(made: C) -> C:
+    """Give a converter the strict hooks."""
     for kind in (int, str, bool):
         made.register_structure_hook(kind, _exactly(kind))
     made.register_structure_hook(float, _number)
     made.register_structure_hook_factory(_is_sequence, _sequence)
+
+    @made.register_structure_hook_factory(_is_constrained)
+    def _constrained(cls: Any) -> Any:
+        of = cls.__origin__
+        constraints = [extra for extra in cls.__metadata__ if isinstance(extra, CONSTRAINTS)]
+        return constrained(made.get_structure_hook(of), of, constraints, made)
+
     made.register_unstructure_hook(float, _finite)
 
-    @made.register_structure_hook_factory(has)
-    def _structure(cls: type) -> Any:
-        plain: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, made, _cattrs_forbid_extra_keys=True)
-
-        def structure(value: Any, of: Any) -> Any:
-            if type(value) is not dict:
-                raise _WrongTypeError("an object", value)
-            return plain(value, of)
-
-        return structure
-
-    @made.register_unstructure_hook_factory(has)
-    def _unstructure(cls: type) -> Any:
-        optional = {
-            name: override(omit_if_default=True)
-            for name, attribute in fields_dict(cls).items()
-            if attribute.default is None
-        }
-        return make_dict_unstructure_fn(cls, made, **optional)  # type: ignore[arg-type]
-
+    made.register_structure_hook_factory(has)(lambda cls: strict_class(cls, made))
+    made.register_unstructure_hook_factory(has)(lambda cls: sparse_class(cls, made))
     return made
+
+
+def strict_class(cls: type, made: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """A hook that makes an object of a class from an object of JSON, and from nothing else."""
+    plain: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, made, _cattrs_forbid_extra_keys=True)
+
+    def structure(value: Any, of: Any) -> Any:
+        if type(value) is not dict:
+            raise WrongTypeError("an object", value)
+        return plain(value, of)
+
+    return structure
+
+
+def sparse_class(cls: type, made: cattrs.Converter) -> Callable[[Any], dict[str, Any]]:
+    """A hook that leaves out fields that are None where None is what they are without a value."""
+    optional = {
+        name: override(omit_if_default=True)
+        for name, attribute in fields_dict(cls).items()
+        if attribute.default is None
+    }
+    return make_dict_unstructure_fn(cls, made, **optional)  # type: ignore[arg-type]
 
 
 def dump_json(document: Any) -> str:
@@ -135,18 +153,27 @@ def load_json(path: Path, cls: type[T]) -> T:
     Raises DocumentError if the file is missing, no JSON, of another schema version, or does not have
     the class's fields; the message names the offending field.
     """
+    return structure_document(read_json(path), cls, str(path))
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON of a file. Raises DocumentError if it is missing, no text, or no JSON."""
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"{path} is no complete JSON document: {error}", remedy="write it again") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a document's file. Raises DocumentError if it is missing or no text."""
+    try:
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise DocumentError(f"{path} is no text file", remedy="give a file that ModelMeter wrote") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DocumentError(f"cannot read {path}: {reason}", remedy="give the path of a file that exists") from None
-    try:
-        data = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"{path} is no complete JSON document: {error}", remedy="write it again") from None
-    return structure_document(data, cls, str(path))
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -159,13 +186,14 @@ def structure_document(data: Any, cls: type[T], where: str) -> T:
         raise DocumentError(
             f"{where} holds a {type(data).__name__}, not an object", remedy="give a ModelMeter document"
         )
-    version = data.get("schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
+    attributes: Any = fields(cls)  # type: ignore[arg-type]
+    known = next((a.default for a in attributes if a.name == "schema_version"), SCHEMA_VERSION)
+    version = data.get("schema_version", known)
+    if version != known:
         raise DocumentError(
-            f"{where} has schema version {version!r}, this ModelMeter reads version {SCHEMA_VERSION}",
+            f"{where} has schema version {version!r}, this ModelMeter reads version {known}",
             remedy="write it again with this version, or install the version that wrote it",
         )
-    attributes: Any = fields(cls)  # type: ignore[arg-type]
     missing = [a.name for a in attributes if a.metadata.get(REQUIRED) and a.name not in data]
     if missing:
         raise DocumentError(
@@ -184,16 +212,24 @@ def _structure_explained(data: Any, cls: type[T], where: str) -> T:
         return converter().structure(data, cls)
     except (cattrs.BaseValidationError, ValueError) as error:
         raise DocumentError(
-            f"{where} is no {cls.__name__} document: {_explain(error)}", remedy="give a file that ModelMeter wrote"
+            f"{where} is no {cls.__name__} document: {explain(error)}", remedy="give a file that ModelMeter wrote"
         ) from None
 
 
-def _explain(error: BaseException) -> str:
-    lines = cattrs.transform_error(error, format_exception=_describe)
+def explain(error: BaseException) -> str:
+    """What a converter found wrong, as one line: each with its place, as in ``… @ $.modules[3].stage``."""
+    lines = explanations(error)
     shown = "; ".join(lines[:3])
     return shown if len(lines) <= 3 else f"{shown}; and {len(lines) - 3} more"
 
 
+def explanations(error: BaseException) -> list[str]:
+    """Everything that a converter found wrong, each with its place after `` @ ``."""
+    return cattrs.transform_error(error, format_exception=_describe)
+
+
 def _describe(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, ModelMeterError):
+        return error.problem
     own = isinstance(error, ValueError) and not isinstance(error, UnicodeError)
     return str(error) if own else cattrs.v.format_exception(error, kind)

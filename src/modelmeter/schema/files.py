@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from modelmeter.errors import OutputError
+
+UNFINISHED = ".part"
+"""How the name of a file ends that is still being written; a process that was killed leaves it behind."""
 
 
 def check_writable(directory: Path, names: Iterable[str], *, force: bool) -> None:
@@ -52,18 +56,18 @@ def write_files(contents: Mapping[Path, str], *, force: bool = False) -> None:
     """
     for path in contents:
         check_writable(path.parent, [path.name], force=force)
-    ready: dict[str, Path] = {}
+    ready: dict[Path, Path] = {}
     path = Path()
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-            ready[temporary] = path
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+            # Not tempfile's: its files are the owner's alone, and to read the umask is to change it for all threads.
+            temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}{UNFINISHED}"
+            with temporary.open("x", encoding="utf-8", newline="\n") as stream:
+                ready[temporary] = path
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
         for temporary, path in list(ready.items()):
             os.replace(temporary, path)
             del ready[temporary]
@@ -71,7 +75,7 @@ def write_files(contents: Mapping[Path, str], *, force: bool = False) -> None:
         raise _unwritable(path, error) from None
     finally:
         for temporary in ready:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: Exception) -> OutputError:
@@ -86,9 +90,3 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

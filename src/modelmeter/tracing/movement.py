@@ -49,10 +49,14 @@ def moved_bytes(operator: Operator, inputs: list[Tensor], outputs: list[Tensor])
     if operator.gathers:
         indices = sum(stored_bytes(tensor) for tensor in inputs[1:] if not tensor.dtype.is_floating_point)
         return written + indices, written
-    if operator.scatters and inputs:
+    if operator.scatters and len(inputs) > 1:
         moved = sum(stored_bytes(tensor) for tensor in inputs[1:])
-        rows = sum(stored_bytes(tensor) for tensor in inputs[1:] if tensor.dtype == inputs[0].dtype)
+        # A number that is scattered is no tensor: as many elements are written as there are indices.
+        scalar = len(inputs) == 2
+        rows = inputs[1].numel() * inputs[0].element_size() if scalar else stored_bytes(inputs[-1])
         return moved, rows
+    if operator.only_shaped_like:
+        return 0, written
     read = 0
     for tensor in inputs[1:] if operator.overwrites else inputs:
         read += stored_bytes(tensor)

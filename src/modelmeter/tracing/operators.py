@@ -99,6 +99,14 @@ OVERWRITES = frozenset(
 )
 """In-place operators that do not read what they write."""
 
+ONLY_SHAPED_LIKE = frozenset(
+    "aten." + name
+    for name in (
+        "zeros_like ones_like full_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty"
+    ).split()
+)
+"""Operators that take a tensor for its shape alone and do not read it."""
+
 _MATRIX_WORDS = re.compile(
     r"mm(?![a-z])|matmul|conv(?!ert)|attention|lstm|gru(?![a-z])|rnn|linear(?![a-z0-9])|bilinear(?![a-z0-9])|"
     r"\bfft|_fft|linalg_(?!vector_norm|check)|cholesky|einsum|multi_head|encoder_layer|quantized|svd|_mkl|"
@@ -121,6 +129,7 @@ class Operator:
     gathers: bool
     scatters: bool
     overwrites: bool
+    only_shaped_like: bool
     in_place: bool
 
 
@@ -151,5 +160,6 @@ def describe_operator(func: Any) -> Operator:
         gathers=name in GATHERS,
         scatters=name in SCATTERS,
         overwrites=name in OVERWRITES,
+        only_shaped_like=name in ONLY_SHAPED_LIKE,
         in_place=mutates,
     )

@@ -55,6 +55,45 @@ def _products(names: Sequence[Parts], length: int) -> list[list[tuple[str, ...]]
     return [list(row) for row in rows]
 
 
+def expand(text: str) -> list[str]:
+    """The names that a pattern stands for: the inverse of ``pattern``, in order."""
+    names: list[str] = []
+    for one in text.split(" + "):
+        found = [""]
+        for part in _parts(one):
+            found = [f"{name}.{value}" if name else value for name in found for value in _alternatives(part)]
+        names += found
+    return names
+
+
+def last_part(text: str) -> str:
+    """The last part of a pattern: ``[q_proj,k_proj,v_proj]`` of ``layers.[0-11].self_attn.[q_proj,k_proj,v_proj]``."""
+    return _parts(text)[-1]
+
+
+def _parts(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
+        depth += (letter == "[") - (letter == "]")
+        if letter == "." and not depth:
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]
+
+
+def _alternatives(part: str) -> list[str]:
+    if not part.startswith("["):
+        return [part]
+    values: list[str] = []
+    for one in part[1:-1].split(","):
+        first, dash, last = one.partition("-")
+        if dash and first.isdecimal() and last.isdecimal():
+            values += [str(number) for number in range(int(first), int(last) + 1)]
+        else:
+            values.append(one)
+    return values
+
+
 def static_order(children: Mapping[str, Sequence[str]], names: Iterable[str]) -> dict[str, int]:
     """Rank of every module in the static tree, parents before children, in the order of registration."""
     order: dict[str, int] = {}
