@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import field, frozen
 
+from modelmeter.cost.closed_form import Costs
 from modelmeter.schema.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -53,8 +54,24 @@ class Family(Protocol):
         """The published configuration."""
         ...
 
+    def small_configuration(self) -> Any:
+        """A configuration that runs for real in seconds."""
+        ...
+
     def read_configuration(self, source: Mapping[str, Any]) -> Any:
         """A configuration from its published form; ConfigurationError for what is not understood."""
+        ...
+
+    def restore_configuration(self, data: Mapping[str, Any]) -> Any:
+        """A configuration from the plain data that a report holds; ConfigurationError for what is not understood."""
+        ...
+
+    def model_facts(self, config: Any) -> dict[str, Any]:
+        """What a report says of the model: sizes, layers, heads, vision backbone, experts, notes."""
+        ...
+
+    def qualified_class_name(self, class_name: str) -> str:
+        """A module class of the network with the module that defines it."""
         ...
 
     def recognises(self, source: Mapping[str, Any]) -> bool:
@@ -63,6 +80,17 @@ class Family(Protocol):
 
     def describe(self, config: Any, scenario: Scenario) -> dict[str, Any]:
         """The scenario as it is run, for the document; ScenarioError for what the model cannot have."""
+        ...
+
+    def costs(self, config: Any, scenario: Scenario) -> Costs:
+        """The closed form of what the scenario costs; ScenarioError for what the model cannot have."""
+        ...
+
+    def scenario_keys(self, config: Any, scenario: Scenario) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Keys of the scenario besides those of the closed form, and which of its keys follow from them.
+
+        (name to value, name of a closed form's key to an expression of the others).
+        """
         ...
 
     def build(self, config: Any, scenario: Scenario) -> nn.Module:

@@ -26,24 +26,33 @@ def load_checkpoint(module: nn.Module, folder: str | Path) -> None:
     Raises ConfigurationError, before any parameter has changed, for names that are missing or
     unexpected, for other shapes than the module's, and for files that cannot be read.
     """
-    folder = Path(folder)
     if any(isinstance(parameter, FakeTensor) or parameter.is_meta for parameter in module.parameters()):
         raise ConfigurationError(
             "the module was built without weights", remedy="build it outside build_weightless to load a checkpoint"
         )
-    homes = _homes(folder)
+    homes = check_checkpoint(module, folder)
     targets = dict(module.named_parameters(remove_duplicate=False))
-    # Some tools store buffers too; here they are computed, and rounded ones would replace exact ones.
-    buffers = {name for name, _ in module.named_buffers()}
-    _check_names(folder, expected=set(targets), found=set(homes) - buffers)
-
-    _check_tensors(homes, targets)
     with torch.no_grad():
         for path in sorted(set(homes.values())):
             with _opened(path) as file:
                 for name in file.keys():  # noqa: SIM118 - not a dict
                     if name in targets:
                         targets[name].copy_(file.get_tensor(name))
+
+
+def check_checkpoint(module: nn.Module, folder: str | Path) -> dict[str, Path]:
+    """The file of each tensor in a folder, if they fit a module, which needs no weights for that.
+
+    Raises ConfigurationError like ``load_checkpoint``; only headers are read.
+    """
+    folder = Path(folder)
+    homes = _homes(folder)
+    targets = dict(module.named_parameters(remove_duplicate=False))
+    # Some tools store buffers too; here they are computed, and rounded ones would replace exact ones.
+    buffers = {name for name, _ in module.named_buffers()}
+    _check_names(folder, expected=set(targets), found=set(homes) - buffers)
+    _check_tensors(homes, targets)
+    return homes
 
 
 def _homes(folder: Path) -> dict[str, Path]:

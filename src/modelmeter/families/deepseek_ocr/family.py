@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from modelmeter.cost.closed_form import Costs
 from modelmeter.errors import ScenarioError
 from modelmeter.families.deepseek_ocr import config as configuration
+from modelmeter.families.deepseek_ocr.class_names import QUALIFIED
 from modelmeter.families.deepseek_ocr.config import DeepSeekOCRConfig
+from modelmeter.families.deepseek_ocr.costs import closed_form, closed_form_values, scenario_keys
 from modelmeter.families.deepseek_ocr.views import PageLayout, page_layouts, sequence_length
 from modelmeter.families.protocol import Forwards, RuntimeProbe
 from modelmeter.schema.scenario import Scenario
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from modelmeter.families.deepseek_ocr.bench import DeepSeekOCRBench
 
 _STAGES = {"sam_model": "vision", "vision_model": "vision", "projector": "projector"}
 
@@ -29,8 +34,29 @@ class DeepSeekOCRFamily:
     def default_configuration(self) -> DeepSeekOCRConfig:
         return configuration.published_config()
 
+    def small_configuration(self) -> DeepSeekOCRConfig:
+        return configuration.small_config()
+
     def read_configuration(self, source: Mapping[str, Any]) -> DeepSeekOCRConfig:
         return configuration.read_configuration(source)
+
+    def restore_configuration(self, data: Mapping[str, Any]) -> DeepSeekOCRConfig:
+        return configuration.restore(data)
+
+    def model_facts(self, config: DeepSeekOCRConfig) -> dict[str, Any]:
+        decoder = config.decoder
+        return {
+            "hidden_size": decoder.hidden_size,
+            "intermediate_size": decoder.intermediate_size,
+            "notes": "Two vision towers: SAM ViT-B, whose output is the patch embedding of CLIP-L.",
+            "num_attention_heads": decoder.num_attention_heads,
+            "num_layers": decoder.num_hidden_layers,
+            "uses_moe": bool(decoder.n_routed_experts),
+            "vision_backbone": "clip_vit_l",
+        }
+
+    def qualified_class_name(self, class_name: str) -> str:
+        return QUALIFIED.get(class_name, class_name)
 
     def recognises(self, source: Mapping[str, Any]) -> bool:
         vision = source.get("vision_config")
@@ -75,6 +101,14 @@ class DeepSeekOCRFamily:
             pages.append(entry)
         return {"pages": pages, "text_tokens": resolved.text_tokens, "seq_len": resolved.seq_len}
 
+    def costs(self, config: DeepSeekOCRConfig, scenario: Scenario) -> Costs:
+        resolved = self.resolve(config, scenario)
+        layouts = self.layouts(config, resolved)
+        return Costs(closed_form(config, resolved, layouts), closed_form_values(config, resolved, layouts))
+
+    def scenario_keys(self, config: DeepSeekOCRConfig, scenario: Scenario) -> tuple[dict[str, Any], dict[str, Any]]:
+        return scenario_keys(self.resolve(config, scenario))
+
     def build(self, config: DeepSeekOCRConfig, scenario: Scenario) -> nn.Module:
         from modelmeter.families.deepseek_ocr.inputs import build_network
 
@@ -95,6 +129,12 @@ class DeepSeekOCRFamily:
         from modelmeter.families.deepseek_ocr.probes import runtime_probes
 
         return runtime_probes(module)
+
+    def bench(self) -> DeepSeekOCRBench:
+        """What it takes to measure this family; imports torch."""
+        from modelmeter.families.deepseek_ocr.bench import DeepSeekOCRBench
+
+        return DeepSeekOCRBench()
 
 
 FAMILY = DeepSeekOCRFamily()

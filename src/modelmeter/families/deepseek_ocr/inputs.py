@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from attrs import frozen
 from torch import Tensor
 
 from modelmeter.families.deepseek_ocr.config import DecoderConfig, DeepSeekOCRConfig
@@ -61,6 +62,30 @@ def blank_page(page: PageLayout, dtype: torch.dtype) -> PageImages:
     )
 
 
+@frozen
+class Request:
+    """One prompt: its token ids [T], where image tokens stand [T], and its pages' views and crop grids."""
+
+    ids: Tensor
+    seen: Tensor
+    images: tuple[PageImages, ...]
+    grids: tuple[tuple[int, int], ...]
+
+
+NextTokens = Callable[[Tensor], Tensor | None]
+"""From the last position's logits [B, vocabulary] to the next ids [B, 1]; None ends the run."""
+
+
+def blank_request(
+    decoder: DecoderConfig, pages: Sequence[PageLayout], text_tokens: int, images: Sequence[PageImages]
+) -> Request:
+    """A prompt of placeholder text with these views of its pages."""
+    ids = request_ids(decoder, pages, text_tokens)
+    seen = torch.zeros(len(ids), dtype=torch.bool)
+    seen[1 : 1 + sum(page.image_tokens for page in pages)] = True
+    return Request(ids, seen, tuple(images), tuple(page.grid for page in pages))
+
+
 def run_forwards(
     config: DeepSeekOCRConfig,
     scenario: Scenario,
@@ -73,21 +98,35 @@ def run_forwards(
     Requests may have different pages and text lengths; shorter prompts are padded on the left.
     ``images`` are the views of all pages in order; blank ones if they are not given.
     """
-    decoder = config.decoder
     dtype = torch_dtype(scenario.dtype)
-    prompts = [request_ids(decoder, pages, text) for pages, text in zip(requests, text_tokens, strict=True)]
-    longest = max(len(prompt) for prompt in prompts)
-    ids = torch.full((len(prompts), longest), decoder.eos_token_id, dtype=torch.int64)
-    attended = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    seen = torch.zeros(len(prompts), longest, dtype=torch.bool)
-    for row, (prompt, pages) in enumerate(zip(prompts, requests, strict=True)):
-        start = longest - len(prompt)
-        ids[row, start:] = prompt
-        attended[row, start:] = 1
-        seen[row, start + 1 : start + 1 + sum(page.image_tokens for page in pages)] = True
     pages = [page for request in requests for page in request]
-    shown = [blank_page(page, dtype) for page in pages] if images is None else list(images)
-    grids = torch.tensor([page.grid for page in pages], dtype=torch.int64)
+    views = iter([blank_page(page, dtype) for page in pages] if images is None else images)
+    prompts = [
+        blank_request(config.decoder, request, text, [next(views) for _ in request])
+        for request, text in zip(requests, text_tokens, strict=True)
+    ]
+    return request_forwards(config.decoder, prompts, scenario.decode_steps)
+
+
+def request_forwards(
+    decoder: DecoderConfig, requests: Sequence[Request], decode_steps: int, next_tokens: NextTokens | None = None
+) -> Forwards:
+    """Prefill of a batch, then up to ``decode_steps`` forwards of one token each.
+
+    Shorter prompts are padded on the left. ``next_tokens`` is asked after every forward, also the last;
+    without it decoding is greedy and nothing is done with the last logits.
+    """
+    longest = max(len(request.ids) for request in requests)
+    ids = torch.full((len(requests), longest), decoder.eos_token_id, dtype=torch.int64)
+    attended = torch.zeros(len(requests), longest, dtype=torch.int64)
+    seen = torch.zeros(len(requests), longest, dtype=torch.bool)
+    for row, request in enumerate(requests):
+        start = longest - len(request.ids)
+        ids[row, start:] = request.ids
+        attended[row, start:] = 1
+        seen[row, start:] = request.seen
+    shown = [page for request in requests for page in request.images]
+    grids = torch.tensor([grid for request in requests for grid in request.grids], dtype=torch.int64)
     padded = bool((attended == 0).any())
 
     output = yield ForwardCall(
@@ -101,11 +140,20 @@ def run_forwards(
         },
     )
     cache = output.past_key_values
-    for step in range(1, scenario.decode_steps + 1):
-        attended = torch.cat((attended, torch.ones(len(prompts), 1, dtype=torch.int64)), dim=1)
-        ids = output.logits[:, -1].argmax(dim=-1, keepdim=True)
+    for step in range(1, decode_steps + 1):
+        attended = torch.cat((attended, torch.ones(len(requests), 1, dtype=torch.int64)), dim=1)
+        chosen = (next_tokens or _greedy)(output.logits[:, -1])
+        if chosen is None:
+            return
+        ids = chosen
         output = None  # the logits of the step before are not live during this one
         # The vendor's generation loop hands the pages over at every step; only the first looks at them.
         output = yield ForwardCall(
             f"decode {step}", (ids,), {"past_key_values": cache, "attention_mask": attended, "images": shown}
         )
+    if next_tokens is not None:
+        next_tokens(output.logits[:, -1])
+
+
+def _greedy(logits: Tensor) -> Tensor:
+    return logits.argmax(dim=-1, keepdim=True)

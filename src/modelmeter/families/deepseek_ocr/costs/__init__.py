@@ -1,0 +1,6 @@
+"""What DeepSeek-OCR costs, in closed form."""
+
+from modelmeter.families.deepseek_ocr.costs.scenario import closed_form, closed_form_values, cost_tree, written_out
+from modelmeter.families.deepseek_ocr.costs.symbolic_views import scenario_keys
+
+__all__ = ["closed_form", "closed_form_values", "cost_tree", "scenario_keys", "written_out"]
