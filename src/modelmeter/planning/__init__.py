@@ -1,0 +1,1 @@
+"""Plans: what a scenario costs on a device, and what if."""

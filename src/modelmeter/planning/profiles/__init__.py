@@ -1,0 +1,1 @@
+"""Workload profiles as data files."""
