@@ -9,11 +9,18 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnknownCommandError
 
 import modelmeter
+from modelmeter.cli.analyze import analyze
+from modelmeter.cli.calibrate import calibrate
 from modelmeter.cli.console import give_up_stdout, report_error, set_encoding
+from modelmeter.cli.devices import devices
 from modelmeter.cli.diff import diff
 from modelmeter.cli.graph import graph
+from modelmeter.cli.measure import measure
 from modelmeter.cli.memory import memory
+from modelmeter.cli.serve import serve
 from modelmeter.cli.trace import trace
+from modelmeter.cli.verify import verify
+from modelmeter.cli.what_if import what_if
 from modelmeter.errors import InternalError, ModelMeterError, UnknownNameError, UsageError
 
 __all__ = ["app", "main"]
@@ -25,9 +32,16 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(trace)
+app.command(analyze)
+app.command(what_if)
+app.command(verify)
 app.command(memory)
 app.command(diff)
 app.command(graph)
+app.command(measure)
+app.command(calibrate)
+app.command(devices)
+app.command(serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,7 +32,7 @@ class ScenarioOptions:
     """Scenario: what is run. Options override the keys of a workload file."""
 
     workload: Path | None = None
-    "File with some of these keys, YAML or JSON."
+    "File with some of these keys, YAML or JSON, or a workload profile such as dsocr-standard-v1."
     page: Sizes = field(default=())
     "Page of WIDTHxHEIGHT pixels; repeatable."
     grid: Sizes = field(default=())
@@ -72,7 +72,7 @@ class ScenarioOptions:
     routing: str | None = None
     "balanced, worst, zipf:ALPHA, random:SEED or a JSON table."
     execution: str | None = None
-    "eager or graph; kept in the document for later commands."
+    "eager or graph; measure captures the decode step, trace keeps it for later commands."
     device: str | None = None
     "Device id; kept in the document for later commands."
     devices: Whole | None = None
@@ -97,6 +97,13 @@ class ScenarioOptions:
             for replaced in _OVERRIDES.get(key, ()):
                 values.pop(replaced, None)
         return {**values, **given}
+
+    def check_device(self) -> None:
+        """Refuse a device that is not in the catalogue, where a command keeps it for later ones."""
+        if self.device is not None:
+            from modelmeter.cost.catalogue import find_device
+
+            find_device(self.device)
 
     def _steps_after_prefill(self, tokens: int) -> int:
         if tokens < 1:

@@ -113,6 +113,7 @@ def trace(
     chosen = BackendChoice(backend, {key: value for key, value in settings.items() if value is not None})
     chosen.check(out)
     found = find_subject(subject)
+    scenario.check_device()
     given = scenario.values(pages)
     wanted = Scenario(**given)
     wanted.check_traceable()

@@ -10,6 +10,7 @@ from attrs import fields
 
 from modelmeter.cli.pages import read_page
 from modelmeter.errors import ScenarioError, UnknownNameError
+from modelmeter.planning.workload_profiles import find_profile
 from modelmeter.schema.scenario import Page, Scenario, is_size, parse_size
 
 _EXAMPLE = "write '1240x1754', a file name, or 'grid: 3x2'"
@@ -18,8 +19,11 @@ _EXAMPLE = "write '1240x1754', a file name, or 'grid: 3x2'"
 def read_workload(path: Path) -> dict[str, Any]:
     """Scenario keys from a file; unknown keys are refused with the nearest known one, as are empty ones.
 
+    The name of a workload profile stands for its keys, where no such file exists.
     Raises ScenarioError, and PageError for page files, whose names are relative to the workload's folder.
     """
+    if not path.exists() and path.name == str(path) and not path.suffix:
+        return dict(find_profile(str(path)).scenario)
     data = _parsed(path)
     if not isinstance(data, dict) or not data:
         raise ScenarioError(f"workload {path} holds no keys", remedy="give keys and values, for example 'batch: 4'")
@@ -69,6 +73,14 @@ def _decode_steps(values: dict[str, Any], path: Path) -> int:
 
 def _pages(value: Any, path: Path) -> tuple[Page, ...]:
     return tuple(_page(entry, path) for entry in (value if isinstance(value, list) else [value]))
+
+
+def page_of(text: str) -> Page:
+    """A page as a user writes it: ``1240x1754`` in pixels, ``grid:3x2`` in crops, or the name of a file."""
+    kind, colon, size = text.partition(":")
+    if kind == "grid" and colon:
+        return Page(grid=parse_size(size, "grid"))
+    return Page(*parse_size(text, "page", "1240x1754")) if is_size(text) else read_page(Path(text))
 
 
 def _page(entry: Any, path: Path) -> Page:
