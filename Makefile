@@ -25,6 +25,8 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/trace_ratio.py
 	$(BIN)/python benchmarks/folding.py
+	$(BIN)/python benchmarks/closed_form.py
+	$(BIN)/python benchmarks/service.py
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -19,11 +19,14 @@ FLOORS = {
     "errors": 0,
     "units": 0,
     "routing": 0,
+    "patterns": 0,
     "schema": 0,
+    "contracts": 0,
     "cost": 1,
     "families": 2,
     "planning": 2,
     "tracing": 3,
+    "measuring": 3,
     "callgraph": 3,
     "verify": 3,
     "render": 4,
@@ -36,7 +39,7 @@ FLOORS = {
 TORCH = ("torch", "transformers", "safetensors", "tokenizers", "PIL")
 
 # Parts of a family that make modules and tensors; everything else on the floors 0 to 2 runs without torch.
-WITH_TORCH = ("network", "inputs", "checkpoint")
+WITH_TORCH = ("network", "inputs", "checkpoint", "images", "reader", "captured", "bench")
 
 
 def module_name(path: Path) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from modelmeter import CallGraph, Page, Scenario, TraceOptions, trace
 from modelmeter.callgraph.folded import Family, FoldedGraph
 from modelmeter.callgraph.folding import fold
-from modelmeter.callgraph.patterns import pattern, ranges
+from modelmeter.patterns import pattern, ranges
 from modelmeter.routing import RecordedRouting
 from small import SMALL_SIZES, small_config
 from trees import WIDTH, Again, build, plans
