@@ -18,6 +18,7 @@ SOURCE = Path(modelmeter.__file__).parent
 FLOORS = {
     "errors": 0,
     "units": 0,
+    "ranking": 0,
     "routing": 0,
     "patterns": 0,
     "schema": 0,
