@@ -89,6 +89,7 @@ def _forward(forward: Forward, kept: set[str]) -> Forward:
         input_metadata=_of(forward.input_metadata, kept),
         output_metadata=_of(forward.output_metadata, kept),
         costs=_of(forward.costs, kept),
+        operators=_of(forward.operators, kept),
     )
 
 

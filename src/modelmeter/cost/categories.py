@@ -5,7 +5,10 @@ from __future__ import annotations
 from modelmeter.schema.cost import Amount, total
 from modelmeter.schema.timing import OperatorTime, Span, TimedTree, span
 
-OTHER = "other"
+COMMUNICATION, OTHER = "communication", "other"
+
+COLLECTIVES = ("all_reduce", "all_gather", "all_to_all")
+"""Operators that send something to other devices."""
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
     "linear": ("linear",),
@@ -18,6 +21,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "residual": ("add",),
     "embedding": ("embedding",),
     "data movement": ("copy", "concatenate", "to_float", "scatter_features", "append_to_cache"),
+    COMMUNICATION: COLLECTIVES,
 }
 """Category to the operators in it. Batched products outside of a fused kernel are attention's: scores,
 values, and relative positions. An operator that is in none is ``other``, never dropped."""
@@ -33,6 +37,7 @@ DESCRIPTIONS = {
     "residual": "Sums of a layer's input and result.",
     "embedding": "Rows of a table looked up by token.",
     "data movement": "Copies, joins, conversions and the cache.",
+    COMMUNICATION: "What devices that share the layers send to each other.",
     OTHER: "What is in no other category.",
 }
 """What is in a category, in words."""
@@ -41,8 +46,9 @@ _OF = {operator: category for category, operators in CATEGORIES.items() for oper
 
 
 def category_of(operator: str) -> str:
-    """The category of an operator."""
-    return _OF.get(operator, OTHER)
+    """The category of an operator, by its name here or by one that carries it, such as ``norm/aten.mul``."""
+    category, slash, _ = operator.partition("/")
+    return category if slash and category in CATEGORIES else _OF.get(operator, OTHER)
 
 
 def by_category(timed: TimedTree) -> dict[str, tuple[Amount, Span]]:

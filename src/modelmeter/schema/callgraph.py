@@ -61,6 +61,21 @@ class OperatorCost:
 
 
 @define
+class ForwardOperator:
+    """All calls of one operator by one module in one forward, as an estimate of time needs them.
+
+    ``launches`` are the calls that start a kernel; bytes are what these read and write one by one.
+    """
+
+    calls: int = 0
+    launches: int = 0
+    matrix_flops_by_dtype: dict[str, int] = field(factory=dict)
+    vector_flops: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+@define
 class Cost:
     """What a module, a stage or a forward cost.
 
@@ -172,6 +187,8 @@ class Forward:
     input_metadata: dict[str, list[Signature]] = field(factory=dict)
     output_metadata: dict[str, list[Signature]] = field(factory=dict)
     costs: dict[str, ModuleCost] = field(factory=dict)
+    operators: dict[str, dict[str, ForwardOperator]] = field(factory=dict)
+    """Own operations by module and operator, on request: what a report needs besides."""
 
 
 @define

@@ -10,6 +10,7 @@ from modelmeter.schema.callgraph import (
     ArgumentType,
     Cost,
     Forward,
+    ForwardOperator,
     ModuleCost,
     OperatorCost,
     Signature,
@@ -65,6 +66,7 @@ class ModuleAccount:
         "outputs",
         "own_by_dtype",
         "peak",
+        "product_dtypes",
         "result_bytes",
         "total",
         "total_by_dtype",
@@ -74,6 +76,7 @@ class ModuleAccount:
         self.calls = 0
         self.operators: dict[str, CostList] = {}
         self.own_by_dtype: DtypeFlops = {}
+        self.product_dtypes: dict[str, DtypeFlops] = {}
         self.total = new_costs()
         self.total_by_dtype: DtypeFlops = {}
         self.peak = 0
@@ -109,8 +112,8 @@ class ForwardAccount:
             self.stage_peaks[name] = 0
         return self.stages[name]
 
-    def as_forward(self) -> Forward:
-        """The forward as a schema object."""
+    def as_forward(self, *, with_operators: bool = False) -> Forward:
+        """The forward as a schema object, with its operators by module on request."""
         return Forward(
             name=self.name,
             call_counts={name: account.calls for name, account in self.modules.items() if account.calls},
@@ -123,7 +126,28 @@ class ForwardAccount:
             input_metadata={name: as_signatures(account.inputs) for name, account in self.modules.items()},
             output_metadata={name: as_signatures(account.outputs) for name, account in self.modules.items()},
             costs={name: account.cost() for name, account in self.modules.items()},
+            operators=self.forward_operators() if with_operators else {},
         )
+
+    def forward_operators(self) -> dict[str, dict[str, ForwardOperator]]:
+        """Own operations of every module in this forward, with their launches and the dtypes of products."""
+        return {
+            name: {
+                operator: ForwardOperator(
+                    calls=costs[CALLS],
+                    launches=costs[LAUNCHES],
+                    matrix_flops_by_dtype={
+                        str(dtype): flops for dtype, flops in account.product_dtypes.get(operator, {}).items()
+                    },
+                    vector_flops=costs[VECTOR],
+                    bytes_read=costs[READ],
+                    bytes_written=costs[WRITTEN],
+                )
+                for operator, costs in account.operators.items()
+            }
+            for name, account in self.modules.items()
+            if account.operators
+        }
 
     def operators(self) -> dict[str, dict[str, OperatorCost]]:
         """Own operations of every module."""

@@ -37,9 +37,10 @@ def call_graph(
     assumptions: Counter[AssumptionKey],
     runtime_events: list[dict[str, Any]],
     backend: str,
+    forward_operators: bool = False,
 ) -> CallGraph:
     """The document of everything recorded."""
-    forwards = [account.as_forward() for account in recorder.forwards]
+    forwards = [account.as_forward(with_operators=forward_operators) for account in recorder.forwards]
     shaping: dict[str, dict[str, Any]] = {}
     bookkeeping: dict[str, dict[str, Any]] = {}
     for name, module in ids.modules.items():

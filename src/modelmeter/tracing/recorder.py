@@ -339,7 +339,8 @@ class Recorder(TorchDispatchMode):
         if operator.matrix is not None:
             matrix = operator.matrix(*args, **{**(kwargs or {}), "out": result})
             dtype = next((t.dtype for t in inputs), torch.float32)
-            for flops in (frame.account.own_by_dtype, frame.by_dtype, frame.stage[1]):
+            products = frame.account.product_dtypes.setdefault(operator.name, {})
+            for flops in (products, frame.account.own_by_dtype, frame.by_dtype, frame.stage[1]):
                 flops[dtype] = flops.get(dtype, 0) + matrix
         elif operator.unknown:
             self.unknown[operator.name] += 1

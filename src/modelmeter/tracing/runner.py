@@ -41,7 +41,8 @@ class TraceOptions:
     not given, to which the other options but ``max_events`` belong.
     ``weightless`` False runs the module with the weights it has. ``max_events`` bounds the list of
     enter and exit events (0: none). ``tensor_details`` adds device and requires_grad to signatures.
-    A real result above ``real_limit_bytes`` becomes shape-only.
+    A real result above ``real_limit_bytes`` becomes shape-only. ``forward_operators`` writes down every
+    forward's operators by module, which a report from the document needs.
     """
 
     weightless: bool = True
@@ -49,6 +50,7 @@ class TraceOptions:
     max_events: int = 0
     tensor_details: bool = False
     real_limit_bytes: int = DEFAULT_REAL_LIMIT_BYTES
+    forward_operators: bool = False
     backend: Backend | None = field(default=None, converter=_as_backend)
 
 
@@ -146,6 +148,7 @@ def trace_forwards(
             assumptions=assumptions,
             runtime_events=[_with_ids(event, ids) for event in runtime_events],
             backend="native",
+            forward_operators=options.forward_operators,
         )
 
 

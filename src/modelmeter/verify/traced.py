@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
+from modelmeter.callgraph.leaf_bytes import leaf_bytes
 from modelmeter.patterns import expand
 from modelmeter.schema.callgraph import CallGraph, Forward
 from modelmeter.schema.cost import DECODE, PREFILL
@@ -95,23 +96,7 @@ def ideal_of_leaf(document: CallGraph, names: Iterable[str]) -> tuple[int, int] 
     Inputs once, weights once, results once: what an operator's ideal bytes must be where a module is
     one operator. None for modules that look rows up, where a weight is not read whole.
     """
-    read = written = 0
-    for name in names:
-        if document.module_types.get(name) == "Embedding":
-            return None
-        weights = document.parameters[name].bytes if name in document.parameters else 0
-        for signature in document.input_metadata.get(name, ()):
-            inputs = sum(_bytes(tensor.shape, tensor.dtype) for tensor in signature.tensors)
-            read += signature.calls * (inputs + weights)
-        for signature in document.output_metadata.get(name, ()):
-            written += signature.calls * sum(_bytes(tensor.shape, tensor.dtype) for tensor in signature.tensors)
-    return read, written
-
-
-def _bytes(shape: tuple[int, ...], dtype: str) -> int:
-    from modelmeter.schema.scenario import dtype_bytes
-
-    size = dtype_bytes(dtype.removeprefix("torch."))
-    for length in shape:
-        size *= length
-    return size
+    names = tuple(names)
+    if any(document.module_types.get(name) == "Embedding" for name in names):
+        return None
+    return leaf_bytes(names, document.input_metadata, document.output_metadata, document.parameters)
