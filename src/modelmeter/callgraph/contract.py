@@ -66,6 +66,7 @@ def of_forwards(graph: CallGraph, forwards: Sequence[Forward]) -> CallGraph:
         operators=_of(graph.operators, whole),
         data_edges={edge: count for edge, count in graph.data_edges.items() if set(_ends(edge)) <= whole},
         events=_events_of(graph.events, chosen),
+        memory_timeline=None,
         kv_cache={name: [sizes[i] for i in chosen if i < len(sizes)] for name, sizes in graph.kv_cache.items()},
         forwards=list(forwards),
     )

@@ -1,25 +1,23 @@
-"""``modelmeter analyze``: what a scenario costs on a device, from the closed forms alone."""
+"""``modelmeter analyze``: what a scenario costs on a device, from closed forms, or from a weightless trace."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 from attrs import evolve
+from cyclopts import Parameter
 
 from modelmeter.cli.arguments import Flag, Json, Whole
-from modelmeter.cli.console import printing, write_text
+from modelmeter.cli.artifacts import check_artifacts, run_folder, stored, write_artifacts
+from modelmeter.cli.console import printing, progress, write_text
 from modelmeter.cli.devices import DeviceFiles
+from modelmeter.cli.questions import asked
 from modelmeter.cli.scenario_options import ScenarioOptions
-from modelmeter.cli.subject import FamilySubject, find_subject
-from modelmeter.errors import MissingDependencyError, UsageError
-from modelmeter.schema.scenario import Scenario
+from modelmeter.errors import UsageError
 
 if TYPE_CHECKING:
-    from modelmeter.contracts.report import AnalyticModelReport
+    from modelmeter.planning.traced import TracedQuestion
     from modelmeter.planning.what_if import Question
 
 _DEFAULT_SCENARIO = ScenarioOptions()
@@ -40,14 +38,21 @@ def analyze(
     workload_profile_id: str | None = None,
     profile_run_id: str | None = None,
     measurement: Path | None = None,
+    traced: Annotated[Flag, Parameter(name="--trace")] = False,
+    input_ids: str | None = None,
     rows: Whole = _ROWS,
     tree: Flag = False,
     out: Path | None = None,
+    store: Path | None = None,
+    run_id: str | None = None,
+    force_rebuild: Flag = False,
     force: Flag = False,
     as_json: Json = False,
     quiet: Flag = False,
 ) -> None:
-    """Work out FLOPs, bytes, memory and time on a device, without running anything.
+    """Work out FLOPs, bytes, memory and time on a device, without weights and without a GPU.
+
+    DeepSeek-OCR has closed forms and nothing is run. Any other model is traced without its weights.
 
     Examples:
 
@@ -57,10 +62,13 @@ def analyze(
 
         modelmeter analyze deepseek-ocr --workload dsocr-standard-v1 --out runs/report
 
+        modelmeter analyze path/to/config.json --input-ids 1x512 --device h200
+
     Parameters
     ----------
     subject
-        A family (deepseek-ocr), or a config.json of one.
+        A family (deepseek-ocr), a config.json, package.module:function, or a callgraph.json that was traced
+        with --forward-operators.
     pages
         Page images of one request.
     device_file
@@ -77,21 +85,39 @@ def analyze(
         The id of a measured run that belongs to the report.
     measurement
         A measurement of the same run: fills the measured time and the ratio.
+    traced
+        Take the costs from a weightless trace, also where there are closed forms.
+    input_ids
+        Prompt of BATCHxPOSITIONS token ids, for a Hugging Face configuration; BATCHx512 if not given.
     rows
         Modules to list, those with the largest own time first.
     tree
         List every module, in the order of the model, with what is below it.
     out
         Folder for report.json, report.yaml, summary.md with its figures, and a page for every module.
+    store
+        Folder of reports, as that of "modelmeter serve": the report goes there under its id, and one that is there
+        already is taken from there.
+    run_id
+        Name of the run: the report goes into a folder of this name below --out, or below runs.
+    force_rebuild
+        Work a stored report out again.
     force
         Overwrite files that exist.
     as_json
         Print the report as JSON.
     quiet
-        No tables when --out is given.
+        No progress, and no tables when the report is written.
     """
     if rows < 1:
         raise UsageError(f"--rows is {rows}", remedy="give a whole number of at least 1")
+    if store is not None and out is not None:
+        raise UsageError("--store and --out both say where the report goes", remedy="give one of them")
+    if force_rebuild and store is None:
+        raise UsageError("--force-rebuild without --store does nothing", remedy="give --store DIR")
+    folder = run_folder(out, run_id, store)
+    if folder is not None:
+        check_artifacts(folder, force=force)
     labels = {
         "model_id": model_id,
         "model_variant": model_variant,
@@ -100,62 +126,35 @@ def analyze(
     }
     given = _profiled(scenario, workload_profile_id).values(pages)
     profile = workload_profile_id or (str(scenario.workload) if scenario.workload is not None else None)
-    question = _question(subject, given, device_file, calibration, profile, labels)
-    if out is not None:
-        from modelmeter.schema.files import check_writable
-
-        check_writable(out, ("report.json", "report.yaml"), force=force)
-    report = question.report() if as_json or out is not None else None
-    if report is not None and out is not None:
-        write_artifacts(report, out, force=force)
+    with progress(f"Tracing {subject}", quiet=quiet) as step:
+        question = asked(subject, given, device_file, calibration, profile, labels, input_ids, step, traced=traced)
+    report = None
+    if store is not None:
+        report, folder = stored(question, store, force_rebuild=force_rebuild)
+    elif as_json or folder is not None:
+        report = question.report()
+        if folder is not None:
+            write_artifacts(report, folder, force=force)
     with printing():
-        _show(question, report, rows, tree, out, as_json=as_json, quiet=quiet)
+        if as_json:
+            from modelmeter.contracts import report_json
+
+            assert report is not None
+            write_text(report_json(report))
+            return
+        if not quiet or folder is None:
+            _show(question, rows, tree)
+        if folder is not None and report is not None:
+            print(f"report_id {report.report_id}")
+            print(f"artifacts_dir {folder}")
 
 
-def write_artifacts(report: AnalyticModelReport, out: Path, *, force: bool) -> None:
-    """The report as JSON and YAML, the configuration that it names, and its documents where mdutils is there."""
-    from modelmeter.contracts import report_files
-    from modelmeter.schema.files import write_files
+def _show(question: Question | TracedQuestion, rows: int, tree: bool) -> None:
+    from modelmeter.render.analysis import analysis_view
+    from modelmeter.render.terminal import console
 
-    files = report_files(report)
-    assert report.scenario is not None
-    files[report.model.config_path] = json.dumps(report.scenario["configuration"], indent=1, sort_keys=True) + "\n"
-    try:
-        from modelmeter.render.report import report_documents
-
-        files |= report_documents(report)
-    except MissingDependencyError as error:
-        print(f"modelmeter: note: no documents: {error}", file=sys.stderr)
-    write_files({out / name: text for name, text in files.items()}, force=force)
-
-
-def _show(
-    question: Question,
-    report: AnalyticModelReport | None,
-    rows: int,
-    tree: bool,
-    out: Path | None,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    if as_json:
-        from modelmeter.contracts import report_json
-
-        assert report is not None
-        write_text(report_json(report))
-        return
-    if not quiet or out is None:
-        from modelmeter.planning.analysis import analyze as work_out
-        from modelmeter.render.analysis import analysis_view
-        from modelmeter.render.terminal import console
-
-        analysis = work_out(question.family, question.config, question.scenario, question.device, question.efficiency)
-        described = question.family.describe(question.config, question.scenario)
-        console().print(analysis_view(analysis, described, rows=rows, whole_tree=tree), crop=False)
-    if out is not None and report is not None:
-        print(f"report_id {report.report_id}")
-        print(f"artifacts_dir {out}")
+    view = analysis_view(question.analysis(), question.described(), rows=rows, whole_tree=tree)
+    console().print(view, crop=False)
 
 
 def _profiled(options: ScenarioOptions, profile_id: str | None) -> ScenarioOptions:
@@ -164,44 +163,6 @@ def _profiled(options: ScenarioOptions, profile_id: str | None) -> ScenarioOptio
     if options.workload is not None:
         raise UsageError("--workload and --workload-profile-id both name a workload", remedy="give one of them")
     return evolve(options, workload=Path(profile_id))
-
-
-def _question(
-    subject: str,
-    given: Mapping[str, Any],
-    device_file: tuple[Path, ...],
-    calibration: Path | None,
-    profile: str | None,
-    labels: Mapping[str, Any],
-) -> Question:
-    """What is asked, before anything is worked out."""
-    from modelmeter.cost.catalogue import find_device
-    from modelmeter.cost.efficiency import DEFAULT
-    from modelmeter.planning.analysis import DEFAULT_DECODE_STEPS
-    from modelmeter.planning.report import Labels
-    from modelmeter.planning.what_if import Question
-    from modelmeter.planning.workload_profiles import find_profile, profile_ids
-
-    found = find_subject(subject)
-    if not isinstance(found, FamilySubject):
-        raise UsageError(f"{subject} has no closed form", remedy="give deepseek-ocr, or trace it")
-    wanted = Scenario(**{"decode_steps": DEFAULT_DECODE_STEPS, **given})
-    efficiency = DEFAULT
-    if calibration is not None:
-        from modelmeter.planning.calibration import load_efficiency
-
-        efficiency = load_efficiency(calibration)
-    named = {name: value for name, value in labels.items() if value is not None}
-    if profile in profile_ids():
-        known = find_profile(str(profile))
-        named |= {
-            "doc_kind": known.doc_kind,
-            "profile_description": known.description,
-            "profile_id": known.profile_id,
-        }
-    return Question(
-        found.family, found.config, wanted, find_device(wanted.device, device_file), efficiency, Labels(**named)
-    )
 
 
 def _measured_ms(path: Path) -> float:

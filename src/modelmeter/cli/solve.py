@@ -8,13 +8,14 @@ from pathlib import Path
 from modelmeter.cli.console import printing, write_text
 from modelmeter.errors import UsageError
 from modelmeter.planning.solving import Limits, best_batch, offers
+from modelmeter.planning.traced import TracedQuestion
 from modelmeter.planning.what_if import Question
 
 MILLI = 1e-3
 
 
 def print_solution(
-    question: Question,
+    question: Question | TracedQuestion,
     solve: str,
     ttft_ms: float | None,
     tpot_ms: float | None,
@@ -26,6 +27,10 @@ def print_solution(
     for option, limit in (("--ttft-ms", ttft_ms), ("--tpot-ms", tpot_ms)):
         if limit is not None and not 0 < limit < float("inf"):
             raise UsageError(f"{option} is {limit}", remedy="give milliseconds above 0")
+    if isinstance(question, TracedQuestion):
+        raise UsageError(
+            "--solve looks for a batch, and the report comes from a trace of one", remedy="trace other batches"
+        )
     limits = Limits(
         None if ttft_ms is None else ttft_ms * MILLI,
         None if tpot_ms is None else tpot_ms * MILLI,

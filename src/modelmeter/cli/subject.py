@@ -44,7 +44,14 @@ class FunctionSubject:
     build: Callable[[], Any]
 
 
-Subject = FamilySubject | HuggingFaceSubject | FunctionSubject
+@frozen
+class DocumentSubject:
+    """A call graph that was traced before."""
+
+    path: Path
+
+
+Subject = FamilySubject | HuggingFaceSubject | FunctionSubject | DocumentSubject
 
 
 def find_subject(text: str) -> Subject:
@@ -67,6 +74,8 @@ def find_subject(text: str) -> Subject:
 
 def _configured(path: Path) -> Subject:
     source = read_config_file(path)
+    if "call_counts" in source:
+        return DocumentSubject(path)
     owner = recognise(source)
     if owner is not None:
         return FamilySubject(owner, owner.read_configuration(source))

@@ -13,21 +13,18 @@ from modelmeter.cli.arguments import Flag, Whole
 from modelmeter.cli.backend import BackendChoice, BackendName
 from modelmeter.cli.console import printing, progress, write_text
 from modelmeter.cli.scenario_options import ScenarioOptions
-from modelmeter.cli.subject import FamilySubject, FunctionSubject, HuggingFaceSubject, Subject, find_subject
-from modelmeter.errors import ScenarioError, UnknownNameError, UsageError, require_extra
+from modelmeter.cli.subject import FamilySubject, Subject, find_subject
+from modelmeter.cli.subject_trace import check_subject, trace_subject
+from modelmeter.errors import UnknownNameError, UsageError, require_extra
 from modelmeter.schema.callgraph import STAGES
 from modelmeter.schema.files import check_writable, write_files
-from modelmeter.schema.scenario import FUNCTION_KEYS, HUGGING_FACE_KEYS, Scenario, parse_size
+from modelmeter.schema.scenario import Scenario
 
 if TYPE_CHECKING:
     from modelmeter.schema.callgraph import CallGraph
-    from modelmeter.tracing import TraceOptions
 
 CALL_GRAPH_FILE = "callgraph.json"
 RUNTIME_FILE = "runtime-metadata.json"
-
-DEFAULT_POSITIONS = 512
-"""Token ids of a prompt for a Hugging Face configuration, unless --input-ids says otherwise."""
 
 _DEFAULT_SCENARIO = ScenarioOptions()
 
@@ -44,6 +41,7 @@ def trace(
     quiet: Flag = False,
     events: Whole = 0,
     tensor_details: Flag = False,
+    forward_operators: Flag = False,
     only: Literal["heavy"] | None = None,
     stage: str | None = None,
     prefix: str | None = None,
@@ -86,6 +84,8 @@ def trace(
         Keep up to this many enter and exit events in the document.
     tensor_details
         Write each tensor's device and requires_grad into the signatures.
+    forward_operators
+        Write down every forward's operators by module, which "modelmeter analyze" of the document needs.
     only
         "heavy": only modules that own parameters, multiply matrices, or are a norm or activation.
     stage
@@ -106,6 +106,7 @@ def trace(
     _check_options(events, depth, stage)
     settings = {
         "tensor_details": tensor_details or None,
+        "forward_operators": forward_operators or None,
         "run_on": run_on,
         "repeats": repeats,
         "drawings": drawings or None,
@@ -117,7 +118,7 @@ def trace(
     given = scenario.values(pages)
     wanted = Scenario(**given)
     wanted.check_traceable()
-    prompt = _check_subject(found, given, wanted, input_ids)
+    prompt = check_subject(found, given, wanted, input_ids)
     chosen.check_scenario(given)
     if out is not None:
         check_writable(out, (CALL_GRAPH_FILE, RUNTIME_FILE, *chosen.file_names), force=force)
@@ -145,36 +146,6 @@ def _check_options(events: int, depth: int | None, stage: str | None) -> None:
         raise UnknownNameError("stage", stage, STAGES)
 
 
-def _check_subject(
-    found: Subject, given: dict[str, Any], wanted: Scenario, input_ids: str | None
-) -> tuple[int, int] | None:
-    """Refuse early what the model cannot have and what would do nothing; gives the prompt of token ids."""
-    if isinstance(found, HuggingFaceSubject):
-        _refuse_idle(given, HUGGING_FACE_KEYS, "a Hugging Face configuration")
-        if input_ids is None:
-            return wanted.batch, DEFAULT_POSITIONS
-        batch, positions = parse_size(input_ids, "--input-ids", "1x512")
-        if given.get("batch", batch) != batch:
-            raise ScenarioError(
-                f"--input-ids {input_ids} and --batch {wanted.batch} contradict each other",
-                remedy="give one of them; BATCHxPOSITIONS says both",
-            )
-        return batch, positions
-    if input_ids is not None:
-        raise UsageError("--input-ids is for Hugging Face configurations", remedy="leave it out")
-    if isinstance(found, FamilySubject):
-        found.family.describe(found.config, wanted)
-    else:
-        _refuse_idle(given, FUNCTION_KEYS, "a function")
-    return None
-
-
-def _refuse_idle(given: dict[str, Any], understood: tuple[str, ...], what: str) -> None:
-    idle = [key if key == "pages" else f"--{key.replace('_', '-')}" for key in given if key not in understood]
-    if idle:
-        raise UsageError(f"{what} takes no {' and no '.join(idle)}", remedy="leave out what would do nothing")
-
-
 def _run(
     found: Subject,
     wanted: Scenario,
@@ -196,35 +167,11 @@ def _run(
         routing=parse_routing(wanted.routing),
         max_events=events,
         tensor_details=bool(chosen.settings.get("tensor_details")),
+        forward_operators=bool(chosen.settings.get("forward_operators")),
         backend=backend,
     )
-    graph = _traced(found, wanted, prompt, options, step)
+    graph = trace_subject(found, wanted, prompt, options, step)
     return graph, backend.files if backend is not None else {}
-
-
-def _traced(
-    found: Subject,
-    wanted: Scenario,
-    prompt: tuple[int, int] | None,
-    options: TraceOptions,
-    step: Callable[[str], None],
-) -> CallGraph:
-    if isinstance(found, FamilySubject):
-        from modelmeter.tracing.api import trace_family
-
-        return trace_family(found.family, wanted, found.config, options=options, progress=step)
-    if isinstance(found, HuggingFaceSubject):
-        from modelmeter.tracing.hugging_face import trace_hugging_face
-
-        assert prompt is not None
-        batch, positions = prompt
-        return trace_hugging_face(
-            found.source, wanted, batch=batch, positions=positions, name=found.name, options=options, progress=step
-        )
-    assert isinstance(found, FunctionSubject)
-    from modelmeter.tracing.functions import trace_function
-
-    return trace_function(found.build, found.name, wanted, options=options, progress=step)
 
 
 def _filtered(graph: CallGraph, found: Subject, only: str | None, stage: str | None, prefix: str | None) -> CallGraph:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from modelmeter.cli.analyze import write_artifacts
 from modelmeter.cli.arguments import Flag, Json
-from modelmeter.cli.console import printing, write_text
+from modelmeter.cli.artifacts import write_artifacts
+from modelmeter.cli.console import printing, progress, write_text
 from modelmeter.cli.devices import DeviceFiles
 from modelmeter.cli.scenario_options import ScenarioOptions
 from modelmeter.errors import UsageError
+
+if TYPE_CHECKING:
+    from modelmeter.planning.traced import TracedQuestion
+    from modelmeter.planning.what_if import Question
 
 _DEFAULT_SCENARIO = ScenarioOptions()
 
@@ -33,6 +37,7 @@ def what_if(
     solve: Literal["batch", "device"] | None = None,
     ttft_ms: float | None = None,
     tpot_ms: float | None = None,
+    retrace: Flag = False,
     out: Path | None = None,
     force: Flag = False,
     as_json: Json = False,
@@ -67,6 +72,8 @@ def what_if(
         Limit on the time to the first token, in milliseconds.
     tpot_ms
         Limit on the time per output token, in milliseconds.
+    retrace
+        Where the report comes from a trace, and the answer needs another one, trace the model again.
     out
         Folder for the new report with its documents.
     force
@@ -74,7 +81,9 @@ def what_if(
     as_json
         Print {"before", "after", "ratio"}, with whole reports; or the answer to --solve.
     """
+    from modelmeter.cli.traced_run import retraced
     from modelmeter.contracts import load_report
+    from modelmeter.planning.traced import TracedQuestion, needing_another_trace
     from modelmeter.planning.what_if import changed, overridden, question_of
 
     before = load_report(report)
@@ -87,7 +96,12 @@ def what_if(
         if changes["device"] != device.id:
             device = find_device(changes["device"], device_file)
     device = overridden(device, _figures(figure))
-    asked = changed(question, changes, device)
+    asked: Question | TracedQuestion
+    if retrace and isinstance(question, TracedQuestion) and needing_another_trace(question, changes):
+        with progress("Tracing", quiet=False) as step:
+            asked = retraced(question, changes, device, step)
+    else:
+        asked = changed(question, changes, device)
     if solve is not None:
         from modelmeter.cli.solve import print_solution
 

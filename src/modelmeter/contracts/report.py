@@ -125,7 +125,10 @@ class StageModuleMetrics:
 
 @frozen(kw_only=True)
 class ExactCosts:
-    """The integers behind rounded figures. Bytes are ideal ones, eager bytes those that kernels move one by one."""
+    """The integers behind rounded figures, of one device: of several the busiest.
+
+    Bytes are ideal ones, eager bytes those that kernels move one by one.
+    """
 
     matrix_flops: Count
     vector_flops: Count
@@ -135,6 +138,9 @@ class ExactCosts:
     eager_bytes_written: Count
     launches: Count
     weight_bytes_read: Count
+    wire_bytes: Count | None = None
+    """What a device sends to others, where they share the layers."""
+    wire_steps: Count | None = None
 
 
 @frozen(kw_only=True)
@@ -172,19 +178,27 @@ class ReportTotals:
 
 @frozen(kw_only=True)
 class Capacity:
-    """What the run means for service. Rates are per second of the whole run; prices in dollars."""
+    """What the run means for service. Rates are per second of the whole run; prices in dollars.
+
+    A run without pages has no rates and no price of pages.
+    """
 
     time_to_first_token_s: Interval
     time_per_output_token_s: Interval | None = None
     total_time_s: Interval
     tokens_per_s: Interval | None = None
-    pages_per_s: Interval
-    pages_per_s_and_device: Interval
+    pages_per_s: Interval | None = None
+    pages_per_s_and_device: Interval | None = None
     price_per_1000_pages_usd: Interval | None = None
     memory_bytes: Count
     memory_capacity_bytes: Count
     headroom_bytes: Count
-    largest_batch: Count
+    largest_batch: Count | None = None
+    """Requests of one replica. None where it would take other traces to say."""
+    devices: Count | None = None
+    """All of them, where there are several; rates and the price count all, memory is that of one."""
+    replicas: Count | None = None
+    """Copies of the model beside each other, where there are several devices."""
 
 
 @frozen(kw_only=True)

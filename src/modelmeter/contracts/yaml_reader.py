@@ -15,6 +15,7 @@ from modelmeter.contracts.yaml_text import dump_yaml
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _ENTRY = re.compile(rf"({_QUOTED}|[^\s\"':#-][^:#\"']*):(?: (.+))?")
+_ITEM = re.compile(rf"{_QUOTED}|[^,\s][^,]*")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 _WORDS: dict[str, Any] = {"null": None, "true": True, "false": False}
 
@@ -49,7 +50,10 @@ class _Reader:
         found: list[Any] = []
         while (rest := self._rest(indent)).startswith("- "):
             inside = rest[2:]
-            if inside.startswith("- ") or _ENTRY.fullmatch(inside):
+            if inside.startswith("[") and inside != "[]":
+                self._at += 1
+                found.append([self._scalar(item) for item in _ITEM.findall(inside[1:-1])])
+            elif inside.startswith("- ") or _ENTRY.fullmatch(inside):
                 # What follows a dash is a block of its own, two columns further.
                 self._lines[self._at] = " " * (indent + 2) + inside
                 found.append(self._block(indent + 2))

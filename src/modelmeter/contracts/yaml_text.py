@@ -1,8 +1,9 @@
 """Plain data as YAML text: keys sorted, the same bytes for the same data.
 
 A library's emitter takes seconds for a report, and a report is to be there within one. What is written is a
-small part of YAML 1.2 that every reader of it knows: block mappings and sequences, numbers as in JSON, and
-text that is plain only where no reader could take it for anything else, in double quotes otherwise.
+small part of YAML 1.2 that every reader of it knows: block mappings and sequences, short rows on one line,
+numbers as in JSON, and text that is plain only where no reader could take it for anything else, in double
+quotes otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ _WORDS = frozenset("null true false yes no on off y n nan inf".split())
 """Plain words that some reader takes for something else than text, in any case of letters."""
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|[^\\S ]")
+
+
+_SHORT, _KINDS = 6, frozenset((str, int, float, bool, type(None)))
+"""Rows of so few plain values stand on one line."""
 
 
 def dump_yaml(data: Any) -> str:
@@ -44,7 +49,9 @@ def _block(data: Any, indent: str, lines: list[str], first: str | None = None) -
             begin = indent
     else:
         for value in data:
-            if isinstance(value, (dict, list)) and value:
+            if isinstance(value, list) and 0 < len(value) <= _SHORT and _KINDS.issuperset(map(type, value)):
+                lines.append(f"{begin}- [{', '.join(map(_scalar, value))}]")
+            elif isinstance(value, (dict, list)) and value:
                 _block(value, f"{indent}  ", lines, first=f"{begin}- ")
             else:
                 lines.append(f"{begin}- {_scalar(value)}")

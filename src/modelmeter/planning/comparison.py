@@ -48,4 +48,5 @@ def _numbers(report: AnalyticModelReport) -> Iterator[tuple[str, float]]:
         if interval is not None:
             yield f"capacity.{name}", interval.estimate
     yield "capacity.memory_bytes", capacity.memory_bytes
-    yield "capacity.largest_batch", capacity.largest_batch
+    if capacity.largest_batch is not None:
+        yield "capacity.largest_batch", capacity.largest_batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich import box
@@ -13,6 +13,7 @@ from rich.text import Text
 from modelmeter.ranking import largest_first
 from modelmeter.schema.analysis import Analysis, ModuleTotals
 from modelmeter.schema.cost import Amount
+from modelmeter.schema.scenario import Scenario
 from modelmeter.schema.timing import Seconds, Span
 from modelmeter.units import format_bytes, format_flops, format_seconds
 
@@ -30,19 +31,28 @@ def analysis_view(analysis: Analysis, described: Mapping[str, Any], *, rows: int
 
 def _head(analysis: Analysis, described: Mapping[str, Any]) -> Text:
     scenario = analysis.scenario
-    pages = described.get("pages", ())
     text = Text()
-    text.append(f"{analysis.tree.family} on {analysis.device.name}", style="bold")
-    text.append(
-        f": {len(pages)} page{'s' if len(pages) != 1 else ''}, {described['seq_len']:,} positions, "
-        f"{scenario.decode_steps:,} decode steps, batch {scenario.batch}, {scenario.dtype}, {scenario.execution}\n"
-    )
+    several = f"{scenario.devices} × " if scenario.devices > 1 else ""
+    text.append(f"{analysis.tree.family} on {several}{analysis.device.name}", style="bold")
+    text.append(": " + ", ".join(_workload(analysis.scenario, described)) + "\n")
     text.append(f"Time to first token {_time(analysis.time_to_first_token)}")
     per_token = analysis.time_per_output_token
     if per_token is not None:
         text.append(f", per output token {_time(per_token)}")
-        text.append(f", {scenario.batch / per_token.estimate:,.0f} tokens/s")
+        text.append(f", {scenario.batch * scenario.replicas / per_token.estimate:,.0f} tokens/s")
     return text
+
+
+def _workload(scenario: Scenario, described: Mapping[str, Any]) -> Iterator[str]:
+    pages = described.get("pages") or ()
+    if pages:
+        yield f"{len(pages)} page{'s' if len(pages) != 1 else ''}"
+    if "seq_len" in described:
+        yield f"{described['seq_len']:,} positions"
+        yield f"{scenario.decode_steps:,} decode steps"
+    yield f"batch {scenario.batch}"
+    yield scenario.dtype
+    yield scenario.execution
 
 
 def _stages(analysis: Analysis) -> Table:
@@ -128,7 +138,8 @@ def _memory(analysis: Analysis) -> Text:
     need = analysis.memory
     peak = analysis.tree.peak
     return Text(
-        f"Memory: {format_bytes(need.total_bytes)} of {format_bytes(need.capacity_bytes)}: "
+        f"Memory{' of one device' if analysis.scenario.devices > 1 else ''}: "
+        f"{format_bytes(need.total_bytes)} of {format_bytes(need.capacity_bytes)}: "
         f"{format_bytes(need.weight_bytes)} weights, {format_bytes(need.live_bytes)} live at the peak "
         f"(in {peak.module}), {format_bytes(need.reserve_bytes)} for the runtime; "
         f"the cache ends at {format_bytes(analysis.tree.kv_cache_bytes)}.\n"

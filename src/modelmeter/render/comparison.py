@@ -47,8 +47,9 @@ def _capacities(before: AnalyticModelReport, after: AnalyticModelReport) -> Tabl
         table.add_row(name, _estimate(mine, unit), _estimate(theirs, unit), ratio)
     memory = (first.memory_bytes, second.memory_bytes)
     table.add_row("memory", *map(format_bytes, memory), _ratio(*memory))
-    batches = (first.largest_batch, second.largest_batch)
-    table.add_row("largest batch that fits", *(f"{batch:,}" for batch in batches), _ratio(*batches))
+    most, then = first.largest_batch, second.largest_batch
+    if most is not None and then is not None:
+        table.add_row("largest batch that fits", f"{most:,}", f"{then:,}", _ratio(most, then))
     return table
 
 

@@ -17,6 +17,7 @@ from modelmeter.errors import ScenarioError, UnknownNameError
 from modelmeter.families.protocol import Family
 from modelmeter.planning.analysis import DEFAULT_DECODE_STEPS
 from modelmeter.planning.report import Labels
+from modelmeter.planning.traced import TracedQuestion
 from modelmeter.planning.what_if import Question, changed, overridden
 from modelmeter.planning.workload_profiles import find_profile
 from modelmeter.schema.device import Device
@@ -51,11 +52,14 @@ def question_asked(family: Family, request: DeepSeekOCRAnalyticRequest, device_f
     )
     device = find_device(workload.device, device_files)
     question = Question(family, family.default_configuration(), workload, device, DEFAULT, labels)
-    return changed(question, *_changes(request.scenario or {}, device, device_files))
+    changes, device = _changes(request.scenario or {}, device, device_files)
+    return changed(question, changes, device)
 
 
-def question_changed(question: Question, request: WhatIfRequest, device_files: Sequence[Path] = ()) -> Question:
-    """A question with the changes of a request. Raises as ``question_asked`` does."""
+def question_changed(
+    question: Question | TracedQuestion, request: WhatIfRequest, device_files: Sequence[Path] = ()
+) -> Question | TracedQuestion:
+    """A question with the changes of a request. Raises as ``question_asked`` does, and UsageError for a trace."""
     changes, device = _changes(request.scenario, question.device, device_files)
     asked = changed(question, changes, device)
     for name in ("peak_tflops_per_s", "memory_tb_per_s"):
@@ -71,7 +75,7 @@ def question_changed(question: Question, request: WhatIfRequest, device_files: S
     return evolve(asked, device=device, scenario=evolve(asked.scenario, device=device.id))
 
 
-def _peaks(question: Question, flops_per_s: float) -> dict[str, float]:
+def _peaks(question: Question | TracedQuestion, flops_per_s: float) -> dict[str, float]:
     """Every dense peak, in proportion to that of the dtype which the scenario computes in."""
     peaks = question.device.figures.dense_flops_per_s
     dtype = question.scenario.resolve().activation_dtype

@@ -105,7 +105,8 @@ def memory(view: ReportView, parts: Sequence[tuple[str, int]]) -> str | None:
     if cache:
         drawing.text(500, 128, f"The cache alone ends at {format_bytes(cache)};", "ink")
         drawing.text(500, 148, "live tensors hold it as far as it is filled at their peak.", "soft")
-    drawing.text(500, 176, f"Largest batch that fits: {capacity.largest_batch:,}", "ink")
+    if capacity.largest_batch is not None:
+        drawing.text(500, 176, f"Largest batch that fits: {capacity.largest_batch:,}", "ink")
     return drawing.svg()
 
 

@@ -44,7 +44,8 @@ def summary(view: ReportView, pages: Mapping[str, str], figures: Mapping[str, st
 
 def _first_words(view: ReportView) -> str:
     report = view.report
-    device = f" on {name(view.rates.name)}" if view.rates.name else ""
+    several = f"{report.capacity.devices} × " if report.capacity and report.capacity.devices else ""
+    device = f" on {several}{name(view.rates.name)}" if view.rates.name else ""
     text = f"{name(report.model.model_id)}{device}: **{format_seconds(report.predicted_total_time_ms / 1e3)}**"
     if report.totals is not None:
         text += f" for {format_flops(report.totals.costs.matrix_flops + report.totals.costs.vector_flops)}"
@@ -268,13 +269,10 @@ def _capacity(page: Page, capacity: Capacity, totals: ReportTotals | None) -> No
     rows = [
         ("time to first token", amounts.seconds(capacity.time_to_first_token_s), _by(capacity.time_to_first_token_s)),
         ("whole run", amounts.seconds(capacity.total_time_s), _by(capacity.total_time_s)),
-        ("pages", amounts.rate(capacity.pages_per_s, "a second"), _by(capacity.pages_per_s)),
-        (
-            "pages by one device",
-            amounts.rate(capacity.pages_per_s_and_device, "a second"),
-            _by(capacity.pages_per_s_and_device),
-        ),
     ]
+    for title, pages in (("pages", capacity.pages_per_s), ("pages by one device", capacity.pages_per_s_and_device)):
+        if pages is not None:
+            rows.append((title, amounts.rate(pages, "a second"), _by(pages)))
     if capacity.time_per_output_token_s is not None:
         each = capacity.time_per_output_token_s
         rows.insert(1, ("time per output token", amounts.seconds(each), _by(each)))
@@ -283,7 +281,8 @@ def _capacity(page: Page, capacity: Capacity, totals: ReportTotals | None) -> No
     if capacity.price_per_1000_pages_usd is not None:
         price = capacity.price_per_1000_pages_usd
         rows.append(("price of 1,000 pages", amounts.rate(price, "US dollars"), _by(price)))
-    rows.append(("largest batch that fits", f"{capacity.largest_batch:,}", ""))
+    if capacity.largest_batch is not None:
+        rows.append(("largest batch that fits", f"{capacity.largest_batch:,}", ""))
     page.table(("what", "estimate (low to high)", "bound by"), rows)
     page.heading("Memory", 3)
     memory = memory_parts(capacity, totals)

@@ -1,0 +1,194 @@
+"""A traced run for a report: the trace, its decode steps, and what the report keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, fields
+
+from modelmeter.cli.subject import DocumentSubject, FamilySubject, FunctionSubject, HuggingFaceSubject, Subject
+from modelmeter.cli.subject_trace import check_subject, trace_subject
+from modelmeter.errors import DocumentError, ScenarioError, UsageError, require_extra
+from modelmeter.schema.scenario import HUGGING_FACE_KEYS, PLACEMENT_KEYS, Page, Scenario
+
+if TYPE_CHECKING:
+    from modelmeter.planning.traced import TracedQuestion
+    from modelmeter.planning.traced_run import TracedRun
+    from modelmeter.schema.callgraph import CallGraph
+    from modelmeter.schema.device import Device
+
+Step = Callable[[str], None]
+
+
+def run_of_subject(
+    found: Subject, given: Mapping[str, Any], default_steps: int, input_ids: str | None, step: Step
+) -> tuple[TracedRun, Scenario]:
+    """Trace a model for a report; gives the run and its scenario.
+
+    Without decode steps among the given keys a model that generates gets ``default_steps``, any other none.
+    """
+    if isinstance(found, DocumentSubject):
+        return _run_of_document(found.path, given)
+    if "decode_steps" in given or isinstance(found, FunctionSubject):
+        return _traced(found, given, input_ids, step)
+    try:
+        return _traced(found, {**given, "decode_steps": default_steps}, input_ids, step)
+    except ScenarioError:
+        if isinstance(found, FamilySubject):
+            raise
+        # No cache, or no room for so many tokens: a run is then one forward.
+        return _traced(found, {**given, "decode_steps": 0}, input_ids, step)
+
+
+def retraced(question: TracedQuestion, changes: Mapping[str, Any], device: Device, step: Step) -> TracedQuestion:
+    """The question with a trace of the changed scenario, from the configuration that the report holds.
+
+    Raises UsageError for a run whose model the report does not hold.
+    """
+    run, before = question.run, question.scenario
+    found: Subject
+    if run.kind == "family":
+        from modelmeter.families.registry import get_family
+        from modelmeter.planning.what_if import changed_values
+
+        family = get_family(run.name)
+        found = FamilySubject(family, family.restore_configuration(run.configuration))
+        given, prompt = changed_values(before, changes), None
+    elif run.kind == "hugging_face" and run.prompt is not None:
+        found = HuggingFaceSubject(run.name, run.configuration)
+        prompt = f"{changes.get('batch', run.prompt[0])}x{changes.get('seq_len', run.prompt[1])}"
+        kept = {name: getattr(before, name) for name in HUGGING_FACE_KEYS}
+        given = {**kept, **{name: value for name, value in changes.items() if name != "seq_len"}}
+    else:
+        raise UsageError(
+            f"the report does not hold the model of {run.name}, which was a {run.kind}",
+            remedy="analyze it anew where the model is",
+        )
+    traced, scenario = _traced(found, given, prompt, step)
+    return evolve(question, run=traced, scenario=evolve(scenario, device=device.id), device=device)
+
+
+def _traced(found: Subject, given: Mapping[str, Any], input_ids: str | None, step: Step) -> tuple[TracedRun, Scenario]:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise require_extra("trace", "torch") from None
+    from modelmeter.callgraph.cost_tree import forward_costs
+    from modelmeter.callgraph.decode_steps import STEPS_THAT_SHOW, extended, turning_points
+    from modelmeter.callgraph.folding import fold
+    from modelmeter.planning.capacity import REGULAR_ROUTING
+    from modelmeter.routing import parse_routing
+    from modelmeter.tracing import TraceOptions
+
+    pages = {} if isinstance(found, FamilySubject) else {"pages": ()}
+    wanted = Scenario(**{**pages, **given})
+    wanted.check_traceable()
+    prompt = check_subject(
+        found, {key: value for key, value in given.items() if key != "pages" or value}, wanted, input_ids
+    )
+    options = TraceOptions(routing=parse_routing(wanted.routing), forward_operators=True)
+    steps = wanted.decode_steps
+    first = prompt[1] if prompt else 0
+    bends = turning_points(getattr(found, "source", {}), (first + 1, first + steps)) if prompt else []
+    few = min(steps, (bends[-1] - first if bends else 0) + STEPS_THAT_SHOW)
+    if wanted.routing not in REGULAR_ROUTING:
+        few = steps  # three equal draws say nothing of the next
+    while True:
+        graph = trace_subject(found, evolve(wanted, decode_steps=few), prompt, options, step)
+        folded = fold(graph)
+        forwards = extended(forward_costs(folded), steps)
+        if forwards is not None:
+            break
+        few = steps
+    batch = prompt[0] if prompt else wanted.batch
+    scenario = evolve(wanted, batch=batch)
+    name = found.family.name if isinstance(found, FamilySubject) else str(graph.model.get("name", folded.root))
+    return _run(graph, folded, forwards, scenario, _kind(found), name, prompt, few), scenario
+
+
+def _run_of_document(path: Path, given: Mapping[str, Any]) -> tuple[TracedRun, Scenario]:
+    from modelmeter.callgraph.cost_tree import forward_costs, is_decode
+    from modelmeter.callgraph.folding import fold
+    from modelmeter.planning.traced import LEVERS
+    from modelmeter.schema.callgraph import CallGraph
+
+    others = [name for name in given if name not in LEVERS]
+    if others:
+        raise UsageError(
+            f"{path} is traced already, with its own {', '.join(others)}", remedy="leave them out, or give the model"
+        )
+    graph = CallGraph.load(path)
+    folded = fold(graph)
+    forwards = forward_costs(folded)
+    steps = sum(is_decode(forward.name) for forward in forwards)
+    scenario = _scenario_of(graph.scenario, path, {**given, "decode_steps": steps})
+    name = str(graph.model.get("name", folded.root))
+    return _run(graph, folded, forwards, scenario, "document", name, None, steps), scenario
+
+
+def _scenario_of(written: Mapping[str, Any], path: Path, given: Mapping[str, Any]) -> Scenario:
+    """The scenario that a document was traced with; what it does not say is as it is by default."""
+    known = {attribute.name for attribute in fields(Scenario)}
+    values = {
+        name: value for name, value in written.items() if name in known and name not in ("seq_len", "text_tokens")
+    }
+    try:
+        pages = tuple(
+            Page(page.get("width"), page.get("height"), tuple(page["grid"]) if page.get("grid") else None)
+            for page in values.pop("pages", ())
+        )
+        return Scenario(**{**values, "pages": pages, **given})
+    except (AttributeError, TypeError, ScenarioError) as error:
+        raise DocumentError(f"{path}: its scenario is none: {error}", remedy="trace the model again") from None
+
+
+def _run(
+    graph: CallGraph,
+    folded: Any,
+    forwards: Any,
+    scenario: Scenario,
+    kind: str,
+    name: str,
+    prompt: tuple[int, int] | None,
+    traced_steps: int,
+) -> TracedRun:
+    from modelmeter.callgraph.cost_tree import cost_tree
+    from modelmeter.planning.traced_run import TracedRun
+
+    notes = [f"{note.operator} in {note.module}: {note.rule}" for note in graph.assumptions[:_MOST_NOTES]]
+    if len(graph.assumptions) > _MOST_NOTES:
+        notes.append(f"{len(graph.assumptions) - _MOST_NOTES} more values were supplied")
+    if scenario.decode_steps > traced_steps:
+        notes.append(
+            f"decode steps {traced_steps + 1} to {scenario.decode_steps} go on as the {traced_steps} traced ones do, "
+            "whose numbers all lie on straight lines"
+        )
+    for operator, calls in sorted(graph.unknown_operators.items()):
+        notes.append(f"FLOPs of {operator} are not known ({calls} calls): totals are lower bounds")
+    configuration = graph.model.get("config", {})
+    return TracedRun(
+        tree=evolve(cost_tree(folded, forwards), family=name),
+        kind=kind,
+        name=name,
+        configuration=configuration,
+        described={name: value for name, value in graph.scenario.items() if name not in PLACEMENT_KEYS},
+        class_names={
+            graph.module_types[name]: qualified
+            for name, qualified in graph.module_classes.items()
+            if name in graph.call_counts
+        },
+        prompt=prompt,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+_MOST_NOTES = 6
+"""So many supplied values are named in a report; the call graph has them all."""
+
+
+def _kind(found: Subject) -> str:
+    if isinstance(found, FamilySubject):
+        return "family"
+    return "hugging_face" if isinstance(found, HuggingFaceSubject) else "function"
