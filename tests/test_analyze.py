@@ -120,7 +120,7 @@ def test_a_configuration_of_ones_own(tmp_path: Path):
         (SCENARIO, ("--grid", "5x5"), "has 25 crops"),
         (SCENARIO, ("--decode-steps", "9000"), "exceed the model's 8192"),
         (SCENARIO, ("--text-tokens", "1000000000"), "exceed the model's 8192"),
-        (USAGE, ("--devices", "2"), "a plan is for one device so far"),
+        (SCENARIO, ("--tensor-parallel", "4"), "10 attention heads do not divide by --tensor-parallel 4; use one of 1, 2"),
         (USAGE, ("--rows", "0"), "--rows is 0"),
         (USAGE, ("--workload-profile-id", "dsocr-standard"), "did you mean 'dsocr-standard-v1'?"),
         (USAGE, ("--workload", "dsocr-standard-v1", "--workload-profile-id", "dsocr-slides-v1"), "give one of them"),
@@ -136,11 +136,10 @@ def test_what_is_refused(code: int, arguments: tuple[str, ...], message: str):
     assert not outcome.out
 
 
-def test_models_without_closed_form_are_refused(tmp_path: Path):
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    outcome = command("analyze", "config.json", cwd=tmp_path)
+def test_token_ids_are_for_models_without_closed_form(tmp_path: Path):
+    outcome = command("analyze", "deepseek-ocr", "--input-ids", "1x8", cwd=tmp_path)
     assert outcome.code == USAGE
-    assert "has no closed form" in outcome.err
+    assert "--input-ids is for Hugging Face configurations" in outcome.err
 
 
 @settings(max_examples=25, deadline=None)

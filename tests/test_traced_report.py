@@ -194,6 +194,11 @@ def test_what_needs_another_trace_is_refused_by_name(llama: Path) -> None:
     assert solved.code == USAGE and "trace" in solved.err
 
 
+def test_a_trace_is_of_one_device(llama: Path) -> None:
+    refused = command("analyze", "config.json", "--tensor-parallel", "2", cwd=llama)
+    assert refused.code == USAGE and "--tensor-parallel is 2" in refused.err
+
+
 def test_or_traced_again(llama: Path) -> None:
     asked = ("--batch", "3", "--decode-steps", "4")
     answer = command("what-if", "r/report.json", *asked, "--retrace", "--json", cwd=llama)

@@ -10,7 +10,7 @@ from modelmeter.contracts.operator_classes import OTHER, category_of_class
 _BY_OPERATOR: dict[str, str] = {
     name: category
     for category, names in {
-        "linear": "mm addmm linear mv addmv _grouped_mm _scaled_mm _int_mm addbmm",
+        "linear": "mm addmm linear mv addmv _grouped_mm _scaled_mm _int_mm addbmm _transformer_encoder_layer_fwd",
         "convolution": "convolution _convolution conv1d conv2d conv3d",
         "norm": (
             "native_layer_norm native_group_norm rms_norm _fused_rms_norm native_batch_norm "

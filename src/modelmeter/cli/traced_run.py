@@ -29,6 +29,13 @@ def run_of_subject(
 
     Without decode steps among the given keys a model that generates gets ``default_steps``, any other none.
     """
+    for name in ("devices", "tensor_parallel", "expert_parallel"):
+        if given.get(name, 1) > 1:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"a trace runs on one device, and {option} is {given[name]}",
+                remedy="leave it out, or give a model that has closed forms without --trace",
+            )
     if isinstance(found, DocumentSubject):
         return _run_of_document(found.path, given)
     if "decode_steps" in given or isinstance(found, FunctionSubject):
