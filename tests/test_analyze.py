@@ -120,7 +120,11 @@ def test_a_configuration_of_ones_own(tmp_path: Path):
         (SCENARIO, ("--grid", "5x5"), "has 25 crops"),
         (SCENARIO, ("--decode-steps", "9000"), "exceed the model's 8192"),
         (SCENARIO, ("--text-tokens", "1000000000"), "exceed the model's 8192"),
-        (SCENARIO, ("--tensor-parallel", "4"), "10 attention heads do not divide by --tensor-parallel 4; use one of 1, 2"),
+        (
+            SCENARIO,
+            ("--tensor-parallel", "4"),
+            "10 attention heads do not divide by --tensor-parallel 4; use one of 1, 2",
+        ),
         (USAGE, ("--rows", "0"), "--rows is 0"),
         (USAGE, ("--workload-profile-id", "dsocr-standard"), "did you mean 'dsocr-standard-v1'?"),
         (USAGE, ("--workload", "dsocr-standard-v1", "--workload-profile-id", "dsocr-slides-v1"), "give one of them"),
@@ -134,6 +138,29 @@ def test_what_is_refused(code: int, arguments: tuple[str, ...], message: str):
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
     assert not outcome.out
+
+
+MEASURED = str(Path(__file__).parents[1] / "examples" / "measurements" / "cpu-small" / "grid-2x1.json")
+
+
+def test_a_measurement_of_the_same_run_fills_the_measured_time():
+    same = ("--grid", "2x1", "--decode-steps", "12", "--dtype", "float32", "--json")
+    outcome = command("analyze", MEASURED, "--measurement", MEASURED, *same)
+    assert outcome.code == 0, outcome.err
+    report = json.loads(outcome.out)
+    measured_ms = json.loads(Path(MEASURED).read_text())["run"]["time_s"] * 1e3
+    assert report["measured_total_time_ms"] == measured_ms
+    assert report["predicted_vs_measured_ratio"] == report["predicted_total_time_ms"] / measured_ms
+    assert "the estimate is for H100 SXM" in outcome.err
+
+
+def test_a_measurement_of_another_run_is_refused():
+    other_run = command("analyze", MEASURED, "--measurement", MEASURED, "--grid", "2x1", "--dtype", "float32")
+    assert other_run.code == USAGE
+    assert "decode_steps 12 instead of 255" in other_run.err
+    other_model = command("analyze", "deepseek-ocr", "--measurement", MEASURED)
+    assert other_model.code == USAGE
+    assert "measured another model" in other_model.err
 
 
 def test_token_ids_are_for_models_without_closed_form(tmp_path: Path):

@@ -122,12 +122,15 @@ def analyze(
         "model_id": model_id,
         "model_variant": model_variant,
         "profile_run_id": profile_run_id,
-        "measured_total_time_ms": None if measurement is None else _measured_ms(measurement),
     }
     given = _profiled(scenario, workload_profile_id).values(pages)
     profile = workload_profile_id or (str(scenario.workload) if scenario.workload is not None else None)
     with progress(f"Tracing {subject}", quiet=quiet) as step:
         question = asked(subject, given, device_file, calibration, profile, labels, input_ids, step, traced=traced)
+    if measurement is not None:
+        from modelmeter.cli.measured_time import with_measurement
+
+        question = with_measurement(question, measurement)
     report = None
     if store is not None:
         report, folder = stored(question, store, force_rebuild=force_rebuild)
@@ -163,9 +166,3 @@ def _profiled(options: ScenarioOptions, profile_id: str | None) -> ScenarioOptio
     if options.workload is not None:
         raise UsageError("--workload and --workload-profile-id both name a workload", remedy="give one of them")
     return evolve(options, workload=Path(profile_id))
-
-
-def _measured_ms(path: Path) -> float:
-    from modelmeter.schema.measurement import Measurement
-
-    return Measurement.load(path).run.time_s * 1e3

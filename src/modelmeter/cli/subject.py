@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from attrs import frozen
 from modelmeter.errors import ConfigurationError, TracingError, UnknownNameError, UsageError
 from modelmeter.families.protocol import Family
 from modelmeter.families.registry import families, get_family, recognise
+from modelmeter.schema.measurement import KIND as MEASURED
 
 _FUNCTION = "give package.module:function"
 
@@ -79,9 +81,22 @@ def _configured(path: Path) -> Subject:
     owner = recognise(source)
     if owner is not None:
         return FamilySubject(owner, owner.read_configuration(source))
+    model = source.get("model") if source.get("kind") == MEASURED else None
+    written = _written(model.get("config") if isinstance(model, Mapping) else source)
+    if written is not None:
+        return written
     # A folder's config.json is named after the folder: every one of them has the same file name.
     file = path / "config.json" if path.is_dir() else path
     return HuggingFaceSubject(file.resolve().parent.name if file.name == "config.json" else file.name, source)
+
+
+def _written(configuration: Any) -> FamilySubject | None:
+    """A family's configuration as reports and measurements hold it."""
+    if isinstance(configuration, Mapping):
+        for name in families():
+            with suppress(ConfigurationError):
+                return FamilySubject(get_family(name), get_family(name).restore_configuration(configuration))
+    return None
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
