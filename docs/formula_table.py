@@ -130,6 +130,25 @@ OPERATORS: dict[str, Entry] = {
             "k": "side of the kernel",
         },
     ),
+    "all_reduce": Entry(
+        op.all_reduce,
+        {"": lambda t, s, w: op.all_reduce(t, x(t, s.X * s.R * w.activation_bytes), w.activation_bytes, s.R)},
+        {"X": "elements of one of its parts", "R": "devices, and parts"},
+    ),
+    "all_gather": Entry(
+        op.all_gather,
+        {"": lambda t, s, w: op.all_gather(t, x(t, s.X * w.activation_bytes), s.R)},
+        {"X": "elements of one device", "R": "devices"},
+    ),
+    "all_to_all": Entry(
+        op.all_to_all,
+        {
+            "": lambda t, s, w: op.all_to_all(
+                t, x(t, s.T * s.X * s.R * w.activation_bytes), s.T, s.X * s.R * w.activation_bytes, s.R
+            )
+        },
+        {"T": "rows", "X": "elements of one part of a row", "R": "devices, and parts"},
+    ),
     "embedding": Entry(
         op.embedding,
         {"": lambda t, s, w: op.embedding(t, x(t, s.T * 8), s.T, s.V, s.D, w)},

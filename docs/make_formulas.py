@@ -41,6 +41,8 @@ AMOUNTS = {
     "bytes": "ideal bytes",
     "launches": "launches",
     "launches_float32": "launches in float32",
+    "wire_bytes": "bytes sent",
+    "wire_steps": "steps",
 }
 
 
@@ -122,6 +124,8 @@ def amounts_of(call: Caller, letters: dict[str, str]) -> dict[str, Any]:
     }
     if found["launches_float32"] == found["launches"]:
         del found["launches_float32"]
+    if narrow.wire_bytes:
+        found |= {"wire_bytes": by_width(narrow.wire_bytes), "wire_steps": tidy(narrow.wire_steps)}
     return found
 
 

@@ -58,7 +58,7 @@ def formula_modules() -> list[str]:
         "modelmeter.cost.layers.decoder",
         "modelmeter.cost.layers.feed_forward",
         "modelmeter.cost.layers.expert_load",
-        *(f"{COSTS}.{name}" for name in ("sam", "clip", "model", "scenario")),
+        *(f"{COSTS}.{name}" for name in ("sam", "clip", "model", "scenario", "expert_peak")),
     ]
 
 

@@ -118,7 +118,7 @@ def test_grids_that_the_model_cannot_have(here: Path, grid: str, message: str) -
         (["--batch", "0"], "--batch is 0; give a whole number of at least 1"),
         (["--batch", "-3"], "--batch is -3"),
         (["--devices", "0"], "--devices is 0"),
-        (["--tensor-parallel", "2"], "--tensor-parallel 2 does not divide --devices 1"),
+        (["--tensor-parallel", "2", "--devices", "1"], "--tensor-parallel 2 does not divide --devices 1"),
         (["--devices", "3", "--expert-parallel", "3"], "8 routed experts do not divide by --expert-parallel 3"),
         (["--activation-dtype", "float32"], "runs weights and activations in one dtype"),
         (["--dtype", "float8_e4m3fn"], "torch cannot run a model in --dtype float8_e4m3fn"),

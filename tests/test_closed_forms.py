@@ -68,6 +68,9 @@ def experts_of(s: Sizes) -> tuple[Any, Any, Any, Any]:
 CALLERS: dict[str, list[Caller]] = {
     "activation": [lambda t, s, w: op.activation(t, x(t, s.d), s.d, w.activation_bytes)],
     "add": [lambda t, s, w: op.add(t, x(t, s.d), Part(x(t, s.d), s.d), s.d * s.b, w.activation_bytes)],
+    "all_gather": [lambda t, s, w: op.all_gather(t, x(t, s.d * s.f), s.n)],
+    "all_reduce": [lambda t, s, w: op.all_reduce(t, x(t, s.d * s.f), 2, s.n)],
+    "all_to_all": [lambda t, s, w: op.all_to_all(t, x(t, s.t * s.d), s.t, s.d * 2, s.n)],
     "angle_table": [lambda t, s, w: op.angle_table(t, x(t, s.t * 4), s.t, s.c, w)],
     "append_to_cache": [
         lambda t, s, w: op.append_to_cache(t, x(t, s.p), x(t, s.t), s.t, s.p, w),

@@ -89,7 +89,15 @@ def test_splits_must_divide() -> None:
     with pytest.raises(ScenarioError, match="--tensor-parallel 4 does not divide --devices 6"):
         Scenario(devices=6, tensor_parallel=4)
     with pytest.raises(ScenarioError, match="--expert-parallel 2 does not divide --devices 1"):
-        Scenario(expert_parallel=2)
+        Scenario(expert_parallel=2, devices=1)
+
+
+def test_as_many_devices_as_share_layers_where_none_are_given() -> None:
+    assert Scenario().devices == Scenario().replicas == 1
+    assert Scenario(expert_parallel=2).devices == 2
+    assert Scenario(tensor_parallel=5).devices == 5
+    spread = Scenario(tensor_parallel=2, expert_parallel=2, devices=8)
+    assert (spread.devices, spread.replicas) == (8, 4)
 
 
 def test_what_a_forward_cannot_run_in() -> None:

@@ -115,7 +115,7 @@ def test_devices_are_offered_by_price(folder: Path):
         (SCENARIO, ("--set", "decode_steps=9000"), "exceed the model's 8192"),
         (USAGE, ("--tpot-ms", "5", "--batch", "2"), "without --solve does nothing"),
         (USAGE, ("--solve", "batch", "--tpot-ms", "-1"), "--tpot-ms is -1"),
-        (USAGE, ("--devices", "2"), "a plan is for one device so far"),
+        (SCENARIO, ("--set", "tensor_parallel=3"), "do not divide by --tensor-parallel 3"),
     ],
 )
 def test_what_is_refused(folder: Path, code: int, arguments: tuple[str, ...], message: str):

@@ -76,11 +76,11 @@ class ScenarioOptions:
     device: str | None = None
     "Device id; kept in the document for later commands."
     devices: Whole | None = None
-    "How many devices; kept in the document for later commands."
+    "How many devices; as many as share the layers if not given."
     tensor_parallel: Whole | None = None
-    "Devices that share each layer."
+    "Devices that share each layer: heads, inner widths, vocabulary."
     expert_parallel: Whole | None = None
-    "Devices that share the experts."
+    "Devices that share the routed experts, each holding some of them whole."
 
     def values(self, files: Sequence[Path] = ()) -> dict[str, Any]:
         """Scenario keys that were given: by page files and these options, and below them by the workload file."""

@@ -12,7 +12,7 @@ DOC_KINDS = ("text_heavy", "mixed_layout", "image_rich", "synthetic")
 REPORT_STAGES = ("vision", "projector", "prefill", "decode", "other")
 REPETITIONS = ("none", "for", "parfor")
 RUN_STATES = ("queued", "running", "done", "failed")
-BOUNDS = ("", "compute", "memory", "launch")
+BOUNDS = ("", "compute", "memory", "launch", "network")
 """What a part of the run waits for; empty where it takes no time."""
 
 ACCEPTED_STATES = ("queued", "running")

@@ -21,6 +21,7 @@ CATEGORY_NAMES = {
     "residual": "Residual additions",
     "embedding": "Embedding rows",
     "data_movement": "Copies, concatenations and casts",
+    "communication": "Collectives between devices",
     OTHER: "What is in no other category",
 }
 """Category to what it holds, in words."""

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from modelmeter.cost.arithmetic import Number
+from modelmeter.cost.categories import COLLECTIVES
 from modelmeter.cost.compiled import Function, compile_for_numbers
 from modelmeter.cost.efficiency import DEFAULT, Efficiency
 from modelmeter.cost.roofline import Machine, operator_times
@@ -42,8 +43,21 @@ class ClosedForm:
         self.plan = TreePlan(family, tape, kv_cache_bytes)
         self.dtypes = sorted({place.dtype for place in self.plan.places if place.dtype})
         """Data types that products are taken in."""
+        self.communicates = any(place.operator in COLLECTIVES for place in self.plan.places)
+        """Whether devices share the layers."""
         self._function: tuple[Function, list[str]] | None = None
         self._totals: dict[Efficiency, Totals] = {}
+
+    def machine(self, device: Device, execution: str) -> Machine:
+        """A device's figures, as far as the form takes any.
+
+        Raises ScenarioError for a dtype or a connection to other devices that the device lacks.
+        """
+        return Machine.of(device, self.dtypes, execution, communicates=self.communicates)
+
+    def machine_of_keys(self) -> Machine:
+        """The same figures as keys."""
+        return Machine.of_keys(self.dtypes, communicates=self.communicates)
 
     def tree(self, values: Mapping[str, Any]) -> CostTree:
         """The cost tree for given sizes."""
@@ -54,7 +68,7 @@ class ClosedForm:
 
         Raises ScenarioError for a dtype that the device lacks.
         """
-        machine = Machine.of(device, self.dtypes, execution)
+        machine = self.machine(device, execution)
         tree = self.plan.build(self._numbers(values))
         seconds = operator_times([entry for node in tree.nodes for entry in node.operators], machine, efficiency)
         times: dict[str, list[OperatorTime]] = {}
@@ -68,8 +82,7 @@ class ClosedForm:
     def totals(self, efficiency: Efficiency) -> Totals:
         """Totals and times as expressions of the sizes and of a machine's figures; see ``Machine.of_keys``."""
         if efficiency not in self._totals:
-            machine = Machine.of_keys(self.dtypes)
-            self._totals[efficiency] = totals(self.tape, self.plan.totals(), machine, efficiency)
+            self._totals[efficiency] = totals(self.tape, self.plan.totals(), self.machine_of_keys(), efficiency)
         return self._totals[efficiency]
 
     def _numbers(self, values: Mapping[str, Any]) -> list[Any]:

@@ -51,6 +51,7 @@ _BANDS = {
     "power_w": (5.0, 5e3),
     "launch_overhead_s": (2e-7, 2e-4),
     "interconnect_bytes_per_s": (1e9, 1e13),
+    "link_latency_s": (1e-8, 1e-4),
     "hourly_price_usd": (1e-3, 1e3),
 }
 """Outside of these a prefix is missing: 80 for 80 GB, or 8 for 8 microseconds."""

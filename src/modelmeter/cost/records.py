@@ -37,6 +37,8 @@ AMOUNTS = (
     "eager_bytes_written",
     "launches",
     "weight_bytes_read",
+    "wire_bytes",
+    "wire_steps",
 )
 
 
@@ -54,6 +56,10 @@ class Amounts:
     launches: Number = 0
     weight_bytes_read: Number = 0
     """The part of ``bytes_read`` that is weights."""
+    wire_bytes: Number = 0
+    """What a device sends to others."""
+    wire_steps: Number = 0
+    """Messages that follow one another: what is sent in one may depend on what came with the one before."""
 
     def add(self, other: Amounts, times: Number = 1) -> None:
         """Add another's amounts, some times."""

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from attrs import define, field
 
 from modelmeter.cost.arithmetic import Number, largest, less, maximum, where
+from modelmeter.cost.categories import COLLECTIVES
 from modelmeter.cost.efficiency import CASES, ESTIMATE, HIGH, LOW, Efficiency
 from modelmeter.cost.linear import Sums
 from modelmeter.cost.records import Amounts, Place
-from modelmeter.cost.roofline import Machine, device_seconds
+from modelmeter.cost.roofline import Machine, collective_seconds, device_seconds
 from modelmeter.cost.tape import Tape
 from modelmeter.schema.callgraph import STAGES
 from modelmeter.schema.cost import DECODE, PREFILL
-from modelmeter.schema.timing import BOUNDS, COMPUTE, LAUNCH, MEMORY
+from modelmeter.schema.timing import BOUNDS, COMPUTE, LAUNCH, MEMORY, NETWORK
 
 AMOUNTS: Mapping[str, tuple[str, ...]] = {
     "matrix_flops": ("matrix_flops",),
@@ -92,20 +93,27 @@ def _add_segment(
     """Add operators that are issued together: they last as long as their launches, or as their time on the device."""
     seconds: dict[str, Number] = dict.fromkeys(CASES, 0)
     moving: Number = 0
+    sending: Number = 0.0
     launches: Number = 0
     for place, amounts in costs.items():
         launches = launches + amounts.launches
         for case in CASES:
             compute, memory = device_seconds(amounts, place.dtype, machine, efficiency, case)
+            if place.operator in COLLECTIVES:
+                longest = maximum(maximum(compute, memory), collective_seconds(amounts, machine, case))
+                seconds[case] = seconds[case] + longest
+                if case == ESTIMATE:
+                    sending = sending + longest
+                continue
             seconds[case] = seconds[case] + maximum(compute, memory)
             if case == ESTIMATE:
                 moving = moving + where(less(compute, memory), memory, 0.0)
-        found.in_turn += [*seconds.values(), moving, launches]
+        found.in_turn += [*seconds.values(), moving, sending, launches]
     issued = {case: launches * machine.launch_seconds(efficiency, case) for case in CASES}
     found.low[stage] = found.low[stage] + maximum(seconds[LOW], issued[LOW])
     found.high[stage] = found.high[stage] + maximum(seconds[HIGH], issued[HIGH])
     waits = less(seconds[ESTIMATE], issued[ESTIMATE])
-    spent = {COMPUTE: seconds[ESTIMATE] - moving, MEMORY: moving, LAUNCH: 0.0}
+    spent = {COMPUTE: seconds[ESTIMATE] - moving - sending, MEMORY: moving, LAUNCH: 0.0, NETWORK: sending}
     shares = found.shares[stage]
     for bound in BOUNDS:
         shares[bound] = shares[bound] + where(waits, issued[ESTIMATE] if bound == LAUNCH else 0.0, spent[bound])

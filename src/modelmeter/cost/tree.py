@@ -57,6 +57,10 @@ class TreePlan:
                 found[name] = found.get(name, 0) + number
         return found
 
+    def held(self, module: str) -> Mapping[str, Number]:
+        """Bytes of the cache that a module holds, by the forward after which it does."""
+        return self._held.get(module, {})
+
     def build(self, numbers: Sequence[Any]) -> CostTree:
         """The tree; what did not run is left out of it."""
         left = iter(numbers)

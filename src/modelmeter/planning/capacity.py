@@ -27,35 +27,53 @@ REGULAR_ROUTING = ("balanced", "worst")
 
 
 def capacity_of(family: Family, config: Any, analysis: Analysis) -> Capacity:
-    """Rates are of the whole run: a request batch from its pages to its last token."""
+    """What a run that has a closed form means for service, with the largest batch that fits."""
+    return rates_of(analysis, largest_batch(family, config, analysis.scenario, analysis.device))
+
+
+def rates_of(analysis: Analysis, largest_batch: int | None) -> Capacity:
+    """Rates are of the whole run: a request batch from its pages to its last token.
+
+    A run without pages has no rate and no price of pages. Rates and price count all devices, memory and the largest
+    batch one replica's.
+    """
     scenario, device = analysis.scenario, analysis.device
     total = analysis.timed.total.seconds
     stages = analysis.timed.stages
     slowest = max(stages, key=lambda stage: stages[stage].seconds.estimate)
     first = max(FIRST_TOKEN_STAGES, key=lambda stage: stages[stage].seconds.estimate)
     per_token = analysis.time_per_output_token
-    pages = scenario.batch * scenario.num_pages
-    tokens = scenario.batch * (scenario.decode_steps + 1)
+    requests = scenario.batch * scenario.replicas
+    pages, tokens = requests * scenario.num_pages, requests * (scenario.decode_steps + 1)
     price = None
-    if device.hourly_price_usd is not None:
-        each = device.hourly_price_usd / SECONDS_PER_HOUR * PAGES_PER_PRICE / pages
+    if pages and device.hourly_price_usd is not None:
+        each = price_per_1000_pages(analysis, device.hourly_price_usd)
         price = Interval(low=total.low * each, estimate=total.estimate * each, high=total.high * each, bound_by=slowest)
     return Capacity(
         time_to_first_token_s=interval(analysis.time_to_first_token, first),
         time_per_output_token_s=None if per_token is None else interval(per_token, "decode"),
         total_time_s=interval(total, slowest),
         tokens_per_s=_rate(tokens, total, slowest),
-        pages_per_s=_rate(pages, total, slowest),
-        pages_per_s_and_device=_rate(pages, total, slowest),
+        pages_per_s=_rate(pages, total, slowest) if pages else None,
+        pages_per_s_and_device=_rate(pages / scenario.devices, total, slowest) if pages else None,
         price_per_1000_pages_usd=price,
         memory_bytes=analysis.memory.total_bytes,
         memory_capacity_bytes=analysis.memory.capacity_bytes,
         headroom_bytes=analysis.memory.headroom_bytes,
-        largest_batch=largest_batch(family, config, scenario, device),
+        largest_batch=largest_batch,
+        devices=scenario.devices if scenario.devices > 1 else None,
+        replicas=scenario.replicas if scenario.devices > 1 else None,
     )
 
 
-def _rate(number: int, seconds: Seconds, bound_by: str) -> Interval:
+def price_per_1000_pages(analysis: Analysis, hourly_price_usd: float) -> float:
+    """Dollars for 1,000 pages for each second that the run takes, on all devices."""
+    scenario = analysis.scenario
+    pages = scenario.batch * scenario.replicas * scenario.num_pages
+    return scenario.devices * hourly_price_usd / SECONDS_PER_HOUR * PAGES_PER_PRICE / pages
+
+
+def _rate(number: float, seconds: Seconds, bound_by: str) -> Interval:
     low, estimate, high = (number / time for time in (seconds.high, seconds.estimate, seconds.low))
     return Interval(low=low, estimate=estimate, high=high, bound_by=bound_by)
 

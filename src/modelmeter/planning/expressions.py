@@ -12,10 +12,12 @@ from typing import Any
 
 from modelmeter.contracts.expressions import evaluate_graph as evaluate_graph
 from modelmeter.cost.arithmetic import Number, less, maximum, total, where
+from modelmeter.cost.categories import COLLECTIVES
 from modelmeter.cost.efficiency import CASES, Efficiency
 from modelmeter.cost.expression import evaluate_all, in_order, is_node, key
+from modelmeter.cost.network import Link
 from modelmeter.cost.records import AMOUNTS, Amounts, Place
-from modelmeter.cost.roofline import Machine, device_seconds
+from modelmeter.cost.roofline import Machine, collective_seconds, device_seconds
 from modelmeter.families.protocol import Family
 from modelmeter.schema.device import Device
 from modelmeter.schema.scenario import Scenario
@@ -44,22 +46,22 @@ def report_expressions(
 
     ``keys`` gives the value that each key has in the report, so that working out the graph with them
     gives the report's own numbers. They hold for the report's configuration, dtypes, attention kinds, head
-    and efficiencies; routing that is drawn holds for its scenario alone.
+    and efficiencies, and for its degrees of parallelism; routing that is drawn holds for its scenario alone.
     """
     costs = family.costs(config, scenario)
     form = costs.form
     record = form.tape.record
-    times = _times(record.costs, _machine_of_keys(form.dtypes), efficiency)
+    times = _times(record.costs, _machine_of_keys(form.dtypes, form.communicates), efficiency)
     columns: dict[str, list[Number]] = {}
     for place, amounts in record.costs.items():
         where_to = f"modules/{place.module}/{place.stage}"
-        for name in AMOUNTS:
+        for name in AMOUNTS if form.communicates else _ON_ONE_DEVICE:
             columns.setdefault(f"{where_to}/{name}", []).append(getattr(amounts, name))
         for case in CASES:
             columns.setdefault(f"{where_to}/time_s.{case}", []).append(times[place][case])
     named: dict[str, Number] = {name: total(parts) for name, parts in columns.items()}
     named |= {f"totals/{name}": number for name, number in form.plan.totals().items()}
-    everything = {**costs.values, **_machine_values(device, form.dtypes, scenario.execution)}
+    everything = {**costs.values, **_machine_values(device, form.dtypes, scenario.execution, form.communicates)}
     page_keys, derived = family.scenario_keys(config, scenario)
     named = dict(zip(named, _substituted(list(named.values()), everything, derived), strict=True))
     values = {name: value for name, value in everything.items() if name not in derived} | page_keys
@@ -75,19 +77,26 @@ def report_expressions(
 
 PEAK_KEY = "peak_flops_per_s."
 _FIGURES = ("vector_flops_per_s", "memory_bytes_per_s", "launch_overhead_s", "eager")
+_LINK = ("interconnect_bytes_per_s", "link_latency_s")
+_ON_ONE_DEVICE = tuple(name for name in AMOUNTS if not name.startswith("wire_"))
 
 
-def _machine_of_keys(dtypes: Sequence[str]) -> Machine:
+def _machine_of_keys(dtypes: Sequence[str], communicates: bool) -> Machine:
     """A machine whose figures are keys."""
-    return Machine({dtype: key(PEAK_KEY + dtype) for dtype in dtypes}, *(key(name) for name in _FIGURES))
+    peaks = {dtype: key(PEAK_KEY + dtype) for dtype in dtypes}
+    vector, bandwidth, overhead, eager = map(key, _FIGURES)
+    return Machine(peaks, vector, bandwidth, overhead, eager, Link(*map(key, _LINK)) if communicates else None)
 
 
-def _machine_values(device: Device, dtypes: Sequence[str], execution: str) -> dict[str, Any]:
+def _machine_values(device: Device, dtypes: Sequence[str], execution: str, communicates: bool) -> dict[str, Any]:
     """A device's figures by key."""
-    machine = Machine.of(device, dtypes, execution)
+    machine = Machine.of(device, dtypes, execution, communicates=communicates)
     figures = (machine.vector, machine.bandwidth, machine.overhead, machine.eager)
-    peaks = {PEAK_KEY + dtype: peak for dtype, peak in machine.peaks.items()}
-    return {**peaks, **dict(zip(_FIGURES, figures, strict=True))}
+    values = {PEAK_KEY + dtype: peak for dtype, peak in machine.peaks.items()}
+    values |= dict(zip(_FIGURES, figures, strict=True))
+    if machine.link is not None:
+        values |= dict(zip(_LINK, (machine.link.bandwidth, machine.link.latency), strict=True))
+    return values
 
 
 def _times(costs: Mapping[Place, Amounts], machine: Machine, efficiency: Efficiency) -> dict[Place, dict[str, Number]]:
@@ -100,14 +109,19 @@ def _times(costs: Mapping[Place, Amounts], machine: Machine, efficiency: Efficie
         launches = total(costs[place].launches for place in places)
         for case in CASES:
             issue = machine.launch_seconds(efficiency, case)
-            seconds = {
-                place: maximum(*device_seconds(costs[place], place.dtype, machine, efficiency, case))
-                for place in places
-            }
+            seconds = {place: _on_device(place, costs[place], machine, efficiency, case) for place in places}
             waits = less(total(seconds.values()), launches * issue)
             for place in places:
                 times[place][case] = where(waits, costs[place].launches * issue, seconds[place])
     return times
+
+
+def _on_device(place: Place, amounts: Amounts, machine: Machine, efficiency: Efficiency, case: str) -> Number:
+    """Seconds of an operator on the device, or of a collective between devices."""
+    seconds = maximum(*device_seconds(amounts, place.dtype, machine, efficiency, case))
+    if place.operator in COLLECTIVES:
+        seconds = maximum(seconds, collective_seconds(amounts, machine, case))
+    return seconds
 
 
 def _substituted(roots: list[Number], keys: Mapping[str, Any], derived: Mapping[str, Number]) -> list[Number]:

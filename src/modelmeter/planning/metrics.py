@@ -155,6 +155,8 @@ def totals_of(analysis: Analysis) -> ReportTotals:
 def _exact(amount: Amount) -> ExactCosts:
     costs = amount._asdict()
     del costs["calls"]
+    if not amount.wire_steps:
+        del costs["wire_bytes"], costs["wire_steps"]
     return ExactCosts(**costs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import asdict, frozen
@@ -13,11 +13,12 @@ import modelmeter
 from modelmeter.contracts.report import (
     AnalyticModelReport,
     AnalyticModuleNode,
+    Capacity,
     DeepSeekOCRModelSpec,
     OCRWorkloadProfile,
     OperatorCategory,
 )
-from modelmeter.cost.categories import CATEGORIES, DESCRIPTIONS, OTHER, category_of
+from modelmeter.cost.categories import CATEGORIES, COMMUNICATION, DESCRIPTIONS, OTHER, category_of
 from modelmeter.cost.efficiency import DEFAULT, Efficiency
 from modelmeter.families.protocol import Family
 from modelmeter.patterns import last_part
@@ -65,20 +66,12 @@ def build_report(
     """
     analysis = analyze(family, config, scenario, device, efficiency)
     described = family.describe(config, scenario)
-    inputs = report_inputs(family, config, scenario, device, efficiency, described, labels)
-    facts = family.model_facts(config)
     resolved = scenario.resolve()
-    predicted = analysis.timed.total.seconds.estimate * 1e3
-    measured = labels.measured_total_time_ms
-    return AnalyticModelReport(
-        report_id=report_id(inputs),
-        model=DeepSeekOCRModelSpec(
-            model_id=labels.model_id,
-            model_variant=labels.model_variant,
-            hf_revision=labels.hf_revision,
-            config_path=CONFIG_PATH,
-            **facts,
-        ),
+    return assemble(
+        analysis,
+        report_inputs(family, config, scenario, device, efficiency, described, labels),
+        labels,
+        facts=family.model_facts(config),
         workload=OCRWorkloadProfile(
             profile_id=labels.profile_id,
             description=labels.profile_description,
@@ -90,7 +83,37 @@ def build_report(
             doc_kind=labels.doc_kind,
             num_pages=scenario.num_pages,
         ),
-        modules=module_nodes(family, analysis.tree),
+        qualified=family.qualified_class_name,
+        capacity=capacity_of(family, config, analysis),
+        expressions=report_expressions(family, config, scenario, device, efficiency),
+    )
+
+
+def assemble(
+    analysis: Analysis,
+    inputs: dict[str, Any],
+    labels: Labels,
+    *,
+    facts: Mapping[str, Any],
+    workload: OCRWorkloadProfile,
+    qualified: Callable[[str], str],
+    capacity: Capacity,
+    expressions: dict[str, Any] | None,
+) -> AnalyticModelReport:
+    """What was worked out, written down under the contract; ``qualified`` gives a class with its module."""
+    predicted = analysis.timed.total.seconds.estimate * 1e3
+    measured = labels.measured_total_time_ms
+    return AnalyticModelReport(
+        report_id=report_id(inputs),
+        model=DeepSeekOCRModelSpec(
+            model_id=labels.model_id,
+            model_variant=labels.model_variant,
+            hf_revision=labels.hf_revision,
+            config_path=CONFIG_PATH,
+            **facts,
+        ),
+        workload=workload,
+        modules=module_nodes(qualified, analysis.tree),
         operator_categories=operator_categories(analysis),
         module_metrics=module_metrics(analysis, labels.profile_id),
         profile_run_id=labels.profile_run_id,
@@ -102,8 +125,8 @@ def build_report(
         scenario=inputs,
         stage_metrics=stage_metrics(analysis),
         totals=totals_of(analysis),
-        capacity=capacity_of(family, config, analysis),
-        expressions=report_expressions(family, config, scenario, device, efficiency),
+        capacity=capacity,
+        expressions=expressions,
     )
 
 
@@ -126,10 +149,15 @@ def report_inputs(
             "family": family.name,
             "labels": asdict(labels),
             "scenario": asdict(scenario),
-            "tool": {"name": "modelmeter", "version": modelmeter.__version__},
+            "tool": tool(),
         }
     )
     return inputs
+
+
+def tool() -> dict[str, str]:
+    """What makes reports, and its version."""
+    return {"name": "modelmeter", "version": modelmeter.__version__}
 
 
 def plain(data: Any) -> Any:
@@ -143,7 +171,7 @@ def report_id(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def module_nodes(family: Family, tree: CostTree) -> tuple[AnalyticModuleNode, ...]:
+def module_nodes(qualified: Callable[[str], str], tree: CostTree) -> tuple[AnalyticModuleNode, ...]:
     """The module tree: every family of modules with its repetition and what shapes its tensors."""
     known = {node.id: node for node in tree.nodes}
     children: dict[str, list[str]] = {}
@@ -156,7 +184,7 @@ def module_nodes(family: Family, tree: CostTree) -> tuple[AnalyticModuleNode, ..
             AnalyticModuleNode(
                 module_id=node.id,
                 name=last_part(node.id),
-                qualified_class_name=family.qualified_class_name(node.class_name),
+                qualified_class_name=qualified(node.class_name),
                 stage=node.stage,
                 parent_id=node.caller or None,
                 children=tuple(children.get(node.id, ())),
@@ -185,7 +213,7 @@ def _calls(node: CostNode, forward: str) -> int:
 
 
 def operator_categories(analysis: Analysis) -> tuple[OperatorCategory, ...]:
-    """Every category, with the classes whose own operators are of it in this model."""
+    """Every category, communication only between devices, with the classes that have own operators of it."""
     classes: dict[str, dict[str, None]] = {}
     for node in analysis.tree.nodes:
         for entry in node.operators:
@@ -198,4 +226,5 @@ def operator_categories(analysis: Analysis) -> tuple[OperatorCategory, ...]:
             match_classes=tuple(sorted(classes.get(category, ()))),
         )
         for category in (*CATEGORIES, OTHER)
+        if category != COMMUNICATION or category in classes
     )

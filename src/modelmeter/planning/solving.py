@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 
 from modelmeter.errors import ScenarioError
 from modelmeter.planning.analysis import analyze
-from modelmeter.planning.capacity import MOST_REQUESTS, largest_batch
+from modelmeter.planning.capacity import MOST_REQUESTS, largest_batch, price_per_1000_pages
 from modelmeter.planning.what_if import Question
 from modelmeter.schema.analysis import Analysis
 from modelmeter.schema.device import Device
@@ -72,11 +72,11 @@ def _offers(question: Question, limits: Limits, devices: Iterable[Device]) -> It
         try:
             batch = best_batch(there, limits)
         except ScenarioError:
-            continue  # the device lacks the dtype
+            continue  # the device lacks the dtype, or a figure for its connection to others
         if batch:
-            seconds = _worked_out(there, batch).timed.total.seconds.estimate
-            pages = batch * there.scenario.num_pages
-            yield Offer(device, batch, device.hourly_price_usd / 3600 * seconds / pages * 1000)
+            analysis = _worked_out(there, batch)
+            price = price_per_1000_pages(analysis, device.hourly_price_usd)
+            yield Offer(device, batch, price * analysis.timed.total.seconds.estimate)
 
 
 def _worked_out(question: Question, batch: int) -> Analysis:

@@ -18,6 +18,7 @@ _UNITS = {
     "memory_bytes": (GIBIBYTE, "GiB"),
     "memory_bytes_per_s": (1e9, "GB/s"),
     "interconnect_bytes_per_s": (1e9, "GB/s"),
+    "link_latency_s": (1e-6, "µs"),
     "power_w": (1, "W"),
     "launch_overhead_s": (1e-6, "µs"),
     "hourly_price_usd": (1, "$/h"),

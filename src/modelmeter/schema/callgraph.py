@@ -176,6 +176,35 @@ class PeakMoment:
     tensors: tuple[LiveTensor, ...] = ()
 
 
+@frozen
+class MemoryTimeline:
+    """Live bytes over the run, weights not included: a point in each list at the same place, in order.
+
+    ``operations`` is how many moments the run had: operations inside modules, and entries into modules (operator
+    ``input``). Of a long run only some are kept, the least and the most of every stretch, among them always the
+    largest of all. ``numbers`` says which.
+    """
+
+    operations: int
+    numbers: tuple[int, ...]
+    bytes: tuple[int, ...]
+    modules: tuple[str, ...]
+    operators: tuple[str, ...]
+    stages: tuple[str, ...]
+
+    def __attrs_post_init__(self) -> None:
+        points = len(self.numbers)
+        for key in ("bytes", "modules", "operators", "stages"):
+            if len(getattr(self, key)) != points:
+                raise ValueError(f"memory_timeline.{key} has {len(getattr(self, key))} entries, numbers has {points}")
+        if any(
+            after <= before for before, after in zip((-1, *self.numbers), (*self.numbers, self.operations), strict=True)
+        ):
+            raise ValueError(f"memory_timeline.numbers do not rise from 0 to below operations, {self.operations}")
+        if any(live < 0 for live in self.bytes):
+            raise ValueError("memory_timeline.bytes has a negative number")
+
+
 @define
 class Forward:
     """One forward of the root module; the document's own keys are the sum over the forwards."""
@@ -223,6 +252,7 @@ class CallGraph:
     times: dict[str, Any] = field(factory=dict)
     stages: dict[str, Cost] = field(factory=dict)
     peak: PeakMoment | None = None
+    memory_timeline: MemoryTimeline | None = None
     forwards: list[Forward] = field(factory=list)
 
     @property

@@ -31,6 +31,10 @@ class Amount(NamedTuple):
     launches: int = 0
     weight_bytes_read: int = 0
     """The part of ``bytes_read`` that is weights: of experts, those that are called."""
+    wire_bytes: int = 0
+    """What a device sends to others."""
+    wire_steps: int = 0
+    """Messages that follow one another in the collectives."""
 
     def plus(self, other: Amount) -> Amount:
         """The sum of both."""

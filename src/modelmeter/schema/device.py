@@ -90,7 +90,8 @@ class Figures:
 
     ``vector_flops_per_s`` is float32 outside the matrix units. ``memory_bytes`` is the capacity as sold, where a
     vendor's GB of device memory is 2**30 bytes. ``interconnect_bytes_per_s`` is in one direction.
-    ``launch_overhead_s`` is the host's time to issue one operation of eager PyTorch.
+    ``link_latency_s`` is what one step of a ring takes besides its bytes. ``launch_overhead_s`` is the host's time to
+    issue one operation of eager PyTorch.
     """
 
     dense_flops_per_s: dict[str, Figure] = field(validator=[_not_empty, _dtypes])
@@ -101,6 +102,7 @@ class Figures:
     power_w: Figure
     launch_overhead_s: Figure
     interconnect_bytes_per_s: Figure | None = None
+    link_latency_s: Figure | None = None
     hourly_price_usd: Figure | None = None
 
     @sparse_flops_per_s.validator
@@ -125,6 +127,10 @@ class Figures:
                         yield f"{attribute.name}.{dtype}", value[dtype]
             elif value is not None:
                 yield attribute.name, value
+
+
+OPTIONAL_FIGURES = tuple(attribute.name for attribute in fields(Figures) if attribute.default is None)
+"""Figures of one number that a device need not have."""
 
 
 @frozen
@@ -194,6 +200,12 @@ class Device:
     def interconnect_bytes_per_s(self) -> float | None:
         """Bytes per second to other devices, in one direction, all links together."""
         figure = self.figures.interconnect_bytes_per_s
+        return None if figure is None else figure.value
+
+    @property
+    def link_latency_s(self) -> float | None:
+        """Seconds that one step of a collective takes besides its bytes, where that is known."""
+        figure = self.figures.link_latency_s
         return None if figure is None else figure.value
 
     @property

@@ -141,9 +141,14 @@ class Scenario:
     routing: str = field(default="balanced", validator=_text)
     execution: str = field(default="eager", validator=_one_of("execution", ("eager", "graph")))
     device: str = field(default="h100-sxm", validator=_text)
-    devices: int = field(default=1, validator=_at_least(1))
     tensor_parallel: int = field(default=1, validator=_at_least(1))
     expert_parallel: int = field(default=1, validator=_at_least(1))
+    devices: int = field(validator=_at_least(1))
+
+    @devices.default
+    def _as_many_as_share(self) -> int:
+        degrees = (self.tensor_parallel, self.expert_parallel)
+        return max((degree for degree in degrees if type(degree) is int), default=1)
 
     def __attrs_post_init__(self) -> None:
         parse_routing(self.routing)
@@ -184,6 +189,11 @@ class Scenario:
             raise ScenarioError(
                 f"torch cannot run a model in --dtype {self.dtype}", remedy="trace it in bfloat16 or float16"
             )
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the model that run beside each other, each on the devices that share its layers."""
+        return self.devices // max(self.tensor_parallel, self.expert_parallel)
 
     @property
     def num_pages(self) -> int:

@@ -11,8 +11,8 @@ from attrs import define, field
 from modelmeter.schema.callgraph import STAGES
 from modelmeter.schema.cost import CostTree, OperatorCosts
 
-COMPUTE, MEMORY, LAUNCH = "compute", "memory", "launch"
-BOUNDS = (COMPUTE, MEMORY, LAUNCH)
+COMPUTE, MEMORY, LAUNCH, NETWORK = "compute", "memory", "launch", "network"
+BOUNDS = (COMPUTE, MEMORY, LAUNCH, NETWORK)
 """What an operator, a module or a stage waits for."""
 
 

@@ -39,6 +39,10 @@ def verify_cases(
     traces run here. ``stage`` "vision" compares the vision towers and the projector alone.
     Raises ScenarioError for what the model cannot have, before anything is run.
     """
+    # A trace runs on one device, whatever a plan is to have.
+    cases = [
+        evolve(case, scenario=evolve(case.scenario, devices=1, tensor_parallel=1, expert_parallel=1)) for case in cases
+    ]
     if stage == "vision":
         cases = [evolve(case, scenario=evolve(case.scenario, decode_steps=0)) for case in cases]
     for case in cases:

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from modelmeter.cost.arithmetic import Number
+from modelmeter.cost.layers.parallel import ALONE, Parallel, add_up
 from modelmeter.cost.operators import (
     add,
     append_to_cache,
@@ -38,6 +39,10 @@ class AttentionShape:
     head_dim: int
     kind: str
     """``sdpa`` or ``eager``."""
+    parallel: Parallel = ALONE
+    """Heads are those of one device; what devices have of the result is added up."""
+    grouped: bool = False
+    """Whether the whole layer has fewer key-value heads, though a device may have equally many of both."""
 
 
 @frozen
@@ -76,7 +81,7 @@ def self_attention(
     width = precision.activation_bytes
     q_size, kv_size = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     with tape.module("self_attn", "LlamaAttention"):
-        together = q_size == kv_size
+        together = q_size == kv_size and not shape.grouped
         names = ["[q_proj,k_proj,v_proj]"] * 3 if together else ["q_proj", *["[k_proj,v_proj]"] * 2]
         projected = []
         for name, size in zip(names, (q_size, kv_size, kv_size), strict=True):
@@ -139,6 +144,7 @@ def self_attention(
         with tape.module("o_proj", "Linear", in_features=q_size, out_features=shape.hidden_size):
             result = linear(tape, joined, step.rows, q_size, shape.hidden_size, precision)
             tape.returns(result)
+        add_up(tape, result, precision, shape.parallel)
         tape.returns(result)
         tape.free(joined, out, *angles, turned_q, *repeated, *(tensor for tensor in reads if tensor not in cache))
     return result, (cache[0], cache[1])

@@ -3,6 +3,7 @@
 from modelmeter.cost.operators.angles import angle_table, position_numbers
 from modelmeter.cost.operators.attention import eager_attention, flash_attention, relative_attention, softmax
 from modelmeter.cost.operators.bands import band_attention, band_mask
+from modelmeter.cost.operators.collectives import all_gather, all_reduce, all_to_all
 from modelmeter.cost.operators.experts import combine, dispatch, gate
 from modelmeter.cost.operators.gates import sigmoid_gate, softmax_gate
 from modelmeter.cost.operators.norms import channel_norm, layer_norm, rms_norm
@@ -26,6 +27,9 @@ __all__ = [
     "OPERATORS",
     "activation",
     "add",
+    "all_gather",
+    "all_reduce",
+    "all_to_all",
     "angle_table",
     "append_to_cache",
     "band_attention",

@@ -6,7 +6,7 @@ from modelmeter.cost.arithmetic import Number
 from modelmeter.cost.operators.attention import SOFTMAX_FLOPS
 from modelmeter.cost.operators.registry import operator
 from modelmeter.cost.precision import INDEX_BYTES, WIDE, WIDE_BYTES, Precision
-from modelmeter.cost.tape import Part, Tape, Tensor
+from modelmeter.cost.tape import Part, Read, Tape, Tensor
 
 
 @operator
@@ -44,17 +44,20 @@ def dispatch(
     experts: Number,
     top_k: Number,
     precision: Precision,
+    *,
+    taken: Number | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Copies of tokens sorted by expert [tokens * top_k, width]; (order, copies, tokens an expert).
 
-    The number of tokens of each expert is read by the CPU, which waits for the device here.
+    The number of tokens of each expert is read by the CPU, which waits for the device here. ``taken``: how many
+    copies are taken, where those of some experts alone are.
     """
     rows = tokens * top_k
     places = rows * INDEX_BYTES
     with tape.operator("dispatch") as operation:
         order = operation.keep(tape.kernel([chosen], places, discards=places))
         source = tape.kernel([order], places, vector_flops=rows)
-        row_bytes = rows * width * precision.activation_bytes
+        row_bytes = (rows if taken is None else taken) * width * precision.activation_bytes
         grouped = operation.keep(tape.kernel([Part(x, row_bytes), source], row_bytes))
         tape.free(source)
         counts = operation.keep(tape.kernel([chosen], experts * INDEX_BYTES))
@@ -64,20 +67,22 @@ def dispatch(
 @operator
 def combine(
     tape: Tape,
-    results: Tensor,
+    results: Read,
     order: Tensor,
     weights: Tensor,
     tokens: Number,
     width: Number,
     top_k: Number,
     precision: Precision,
+    *,
+    taken: Number | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """sum_k weight_k * expert_k(x), [tokens, width], in float32: 2 FLOPs a copy and element.
 
     ``results`` [tokens * top_k, width] lie in the order of ``order``. Gives the sum, and what stays live
-    until the function around it ends.
+    until the function around it ends. ``taken``: how many copies there are, where those of some experts alone are.
     """
-    elements = tokens * top_k * width
+    elements = (tokens * top_k if taken is None else taken) * width
     narrow, wide = elements * precision.activation_bytes, elements * WIDE_BYTES
     with tape.operator("combine") as operation:
         scattered = operation.linger(tape.empty(narrow))

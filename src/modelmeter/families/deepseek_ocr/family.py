@@ -12,7 +12,7 @@ from modelmeter.errors import ScenarioError
 from modelmeter.families.deepseek_ocr import config as configuration
 from modelmeter.families.deepseek_ocr.class_names import QUALIFIED
 from modelmeter.families.deepseek_ocr.config import DeepSeekOCRConfig
-from modelmeter.families.deepseek_ocr.costs import closed_form, closed_form_values, scenario_keys
+from modelmeter.families.deepseek_ocr.costs import check_shares, closed_form, closed_form_values, scenario_keys
 from modelmeter.families.deepseek_ocr.views import PageLayout, page_layouts, sequence_length
 from modelmeter.families.protocol import Forwards, RuntimeProbe
 from modelmeter.schema.scenario import Scenario
@@ -79,14 +79,7 @@ class DeepSeekOCRFamily:
         text_tokens, seq_len = sequence_length(
             scenario, self.layouts(config, scenario), decoder.max_position_embeddings
         )
-        splits = [("tensor_parallel", "attention heads", decoder.num_attention_heads)]
-        splits.append(("expert_parallel", "routed experts", decoder.n_routed_experts or 1))
-        for key, what, number in splits:
-            if number % getattr(scenario, key):
-                raise ScenarioError(
-                    f"{number} {what} do not divide by --{key.replace('_', '-')} {getattr(scenario, key)}",
-                    remedy=f"use a divisor of {number}",
-                )
+        check_shares(decoder, scenario)
         return evolve(scenario, text_tokens=text_tokens, seq_len=seq_len)
 
     def describe(self, config: DeepSeekOCRConfig, scenario: Scenario) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _BOUND = {
     "compute": "Most of its time it computes",
     "memory": "Most of its time it moves bytes",
     "launch": "Most of its time the device waits for the host to launch kernels",
+    "network": "Most of its time it waits for what other devices send",
 }
 
 
@@ -61,6 +62,8 @@ def _launches(view: ReportView, exact: Exact | None) -> list[str]:
 def _verdict(bound: str) -> str:
     if bound == "launch":
         return "A captured graph, or a larger batch for the same launches, would shorten it; a faster device would not."
+    if bound == "network":
+        return "A faster connection, or fewer devices that share each layer, would shorten it."
     if bound == "memory":
         return (
             "More work on the same bytes (a larger batch), fewer bytes an element, or more bandwidth would shorten it."

@@ -33,7 +33,7 @@ def formula_part(page: Page, view: ReportView, shapes: Shapes | None, module: st
         page.formula("\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}")
     page.paragraph("With the numbers of this report, for one call and then for all:")
     for amount in AMOUNTS:
-        rows = _filled(binding, amount)
+        rows = filled_rows(binding, amount)
         if rows:
             page.formula("\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}")
     for line in disagreements(view, binding, module):
@@ -46,7 +46,7 @@ def _with_code(words: str) -> str:
     return "".join(mono(part) if place % 2 else name(part, 2000) for place, part in enumerate(parts))
 
 
-def _filled(binding: Binding, amount: str) -> list[str]:
+def filled_rows(binding: Binding, amount: str) -> list[str]:
     """A formula with numbers, a row for each part of the run that it takes place in."""
     rows = []
     for part, variant in zip(binding.parts, binding.variants, strict=True):

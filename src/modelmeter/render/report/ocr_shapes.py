@@ -73,10 +73,16 @@ class Shapes:
 
 
 def shapes_of(view: ReportView) -> Shapes | None:
-    """The shapes of a report on DeepSeek-OCR; None for another model, or a report that does not hold them."""
+    """The shapes of a report on DeepSeek-OCR; None for another model, or a report that does not hold them.
+
+    None as well where devices share the layers: each then has other shapes than the model.
+    """
     if view.inputs.get("family") != FAMILY:
         return None
     try:
+        scenario = view.part("scenario")
+        if max(scenario["tensor_parallel"], scenario["expert_parallel"]) > 1:
+            return None
         return _shapes(view)
     except (KeyError, TypeError, AttributeError, ZeroDivisionError):
         # The contract leaves open what the scenario holds: what is not there is not shown.

@@ -7,6 +7,7 @@ Source: Radford et al., Learning Transferable Visual Models (2021).
 from __future__ import annotations
 
 from modelmeter.cost.arithmetic import Number, differs, less
+from modelmeter.cost.layers.parallel import ALONE, Parallel, add_up
 from modelmeter.cost.operators import (
     add,
     concatenate,
@@ -23,16 +24,24 @@ from modelmeter.cost.operators.positions import BICUBIC_FLOPS
 from modelmeter.cost.precision import INDEX_BYTES, Precision
 from modelmeter.cost.tape import Part, Tape, Tensor
 from modelmeter.families.deepseek_ocr.config import ClipConfig
+from modelmeter.families.deepseek_ocr.costs.parallel import clip_parallel
 from modelmeter.patterns import one_of
 
 COLOURS = 3
 
 
 def clip_tower(
-    tape: Tape, features: Tensor, views: Number, side: Number, config: ClipConfig, kind: str, precision: Precision
+    tape: Tape,
+    features: Tensor,
+    views: Number,
+    side: Number,
+    config: ClipConfig,
+    kind: str,
+    precision: Precision,
+    parallel: Parallel = ALONE,
 ) -> Tensor:
-    """Features [B, D, side, side] to tokens [B, 1 + side^2, D]."""
-    width = config.width
+    """Features [B, D, side, side] to tokens [B, 1 + side^2, D]. Devices share heads and MLPs where these divide."""
+    width, shared = config.width, clip_parallel(config, parallel)
     tokens = 1 + side * side
     rows = views * tokens
     with tape.module("vision_model", "VitModel", stage="vision", image_size=config.image_size):
@@ -47,7 +56,7 @@ def clip_tower(
             x = tape.given(normal.bytes) if config.layers > 1 else normal
             with tape.repeated(config.layers):
                 with tape.module(f"layers.{layers}", "NoTPTransformerBlock", members=config.layers, series=True):
-                    result = _block(tape, x, views, tokens, config, kind, precision)
+                    result = _block(tape, x, views, tokens, config, kind, precision, shared)
             tape.free(x)
             tape.returns(result)
         tape.free(normal)
@@ -95,7 +104,14 @@ def _embeddings(
 
 
 def _block(
-    tape: Tape, x: Tensor, views: Number, tokens: Number, config: ClipConfig, kind: str, precision: Precision
+    tape: Tape,
+    x: Tensor,
+    views: Number,
+    tokens: Number,
+    config: ClipConfig,
+    kind: str,
+    precision: Precision,
+    parallel: Parallel,
 ) -> Tensor:
     """x + attention(norm(x)), then that + mlp(norm(that))."""
     width, size = config.width, precision.activation_bytes
@@ -104,15 +120,15 @@ def _block(
     with tape.module("layer_norm1", "LayerNorm", hidden_size=width):
         normal = layer_norm(tape, x, rows, width, precision)
         tape.returns(normal)
-    with tape.module("self_attn", "NoTPAttention", num_heads=config.heads):
-        mixed = _attention(tape, normal, views, tokens, config, kind, precision)
+    with tape.module("self_attn", "NoTPAttention", num_heads=config.heads // parallel.tensor):
+        mixed = _attention(tape, normal, views, tokens, config, kind, precision, parallel)
     tape.free(normal)
     middle = add(tape, x, mixed, elements, size)
     tape.free(mixed)
     with tape.module("layer_norm2", "LayerNorm", hidden_size=width):
         again = layer_norm(tape, middle, rows, width, precision)
         tape.returns(again)
-    fed = _mlp(tape, again, rows, config, precision)
+    fed = _mlp(tape, again, rows, config, precision, parallel)
     tape.free(again)
     result = add(tape, middle, fed, elements, size)
     tape.free(fed, middle)
@@ -121,16 +137,23 @@ def _block(
 
 
 def _attention(
-    tape: Tape, x: Tensor, views: Number, tokens: Number, config: ClipConfig, kind: str, precision: Precision
+    tape: Tape,
+    x: Tensor,
+    views: Number,
+    tokens: Number,
+    config: ClipConfig,
+    kind: str,
+    precision: Precision,
+    parallel: Parallel = ALONE,
 ) -> Tensor:
     """Multi-head attention without a mask."""
-    width, heads, size = config.width, config.heads, precision.activation_bytes
-    rows = views * tokens
-    with tape.module("qkv_proj", "Linear", in_features=width, out_features=3 * width):
-        qkv = linear(tape, x, rows, width, 3 * width, precision, bias=True)
+    width, heads, size = config.width, config.heads // parallel.tensor, precision.activation_bytes
+    inner, rows = width // parallel.tensor, views * tokens
+    with tape.module("qkv_proj", "Linear", in_features=width, out_features=3 * inner):
+        qkv = linear(tape, x, rows, width, 3 * inner, precision, bias=True)
         tape.returns(qkv)
-    q, k, v = (Part(qkv, rows * width * size) for _ in range(3))
-    sizes = {"batch": views, "heads": heads, "queries": tokens, "keys": tokens, "head_dim": width // heads}
+    q, k, v = (Part(qkv, rows * inner * size) for _ in range(3))
+    sizes = {"batch": views, "heads": heads, "queries": tokens, "keys": tokens, "head_dim": inner // heads}
     joined = Tensor(0)
     if kind == "sdpa":
         out = flash_attention(tape, q, k, v, None, **sizes, precision=precision)
@@ -140,18 +163,21 @@ def _attention(
             tape, q, k, v, None, **sizes, precision=precision, copies_queries=splits, copies_keys=splits
         )
         if heads > 1:
-            joined = copy(tape, out, rows * width * size)
-    with tape.module("out_proj", "Linear", in_features=width, out_features=width):
-        result = linear(tape, out, rows, width, width, precision, bias=True)
+            joined = copy(tape, out, rows * inner * size)
+    with tape.module("out_proj", "Linear", in_features=inner, out_features=width):
+        result = linear(tape, out, rows, inner, width, precision, bias=True)
         tape.returns(result)
+    add_up(tape, result, precision, parallel)
     tape.free(joined, out, qkv)
     tape.returns(result)
     return result
 
 
-def _mlp(tape: Tape, x: Tensor, rows: Number, config: ClipConfig, precision: Precision) -> Tensor:
+def _mlp(
+    tape: Tape, x: Tensor, rows: Number, config: ClipConfig, precision: Precision, parallel: Parallel = ALONE
+) -> Tensor:
     """Two linear layers with the quick GELU between them: 4 * rows * D * ratio * D FLOPs."""
-    width, hidden = config.width, config.width * config.mlp_ratio
+    width, hidden = config.width, config.width * config.mlp_ratio // parallel.tensor
     with tape.module("mlp", "NoTPFeedForward"):
         with tape.module("fc1", "Linear", in_features=width, out_features=hidden):
             first = linear(tape, x, rows, width, hidden, precision, bias=True)
@@ -160,6 +186,7 @@ def _mlp(tape: Tape, x: Tensor, rows: Number, config: ClipConfig, precision: Pre
         with tape.module("fc2", "Linear", in_features=hidden, out_features=width):
             second = linear(tape, active, rows, hidden, width, precision, bias=True)
             tape.returns(second)
+        add_up(tape, second, precision, parallel)
         tape.free(active, first)
         tape.returns(second)
     return second

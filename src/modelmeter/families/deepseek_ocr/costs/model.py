@@ -15,7 +15,9 @@ from attrs import field, frozen
 from modelmeter.cost.arithmetic import Number, ceil_div, less
 from modelmeter.cost.layers.decoder import AttentionShape, Step, decoder_layer
 from modelmeter.cost.layers.feed_forward import ExpertsShape, Load, gated_mlp, mixture_of_experts
+from modelmeter.cost.layers.parallel import ALONE, Parallel, add_up
 from modelmeter.cost.operators import (
+    all_gather,
     causal_mask,
     concatenate,
     copy,
@@ -27,7 +29,7 @@ from modelmeter.cost.operators import (
 )
 from modelmeter.cost.precision import BOOL_BYTES, INDEX_BYTES, WIDE_BYTES, Precision
 from modelmeter.cost.tape import Part, Tape, Tensor
-from modelmeter.families.deepseek_ocr.config import DeepSeekOCRConfig
+from modelmeter.families.deepseek_ocr.config import DecoderConfig, DeepSeekOCRConfig
 from modelmeter.families.deepseek_ocr.costs.clip import clip_tower
 from modelmeter.families.deepseek_ocr.costs.sam import COLOURS, sam_tower
 from modelmeter.patterns import one_of
@@ -78,6 +80,8 @@ class Workload:
     decoder_attention: str = "sdpa"
     head: str = "all"
     precision: Precision = field(factory=Precision)
+    parallel: Parallel = ALONE
+    """How devices share the layers. Requests and routing are those of one device, the busiest."""
 
     def image_tokens(self, pages: Pages, patch_size: int) -> Number:
         """Positions of one page: crops' rows with their newlines, the global view's, and a separator."""
@@ -95,6 +99,16 @@ class Workload:
 def queries(side: Number, patch_size: int) -> Number:
     """Image tokens along one side of a view: two stride-2 convolutions over its patches."""
     return ceil_div(ceil_div(side // patch_size, 2), 2)
+
+
+def kv_heads_here(decoder: DecoderConfig, parallel: Parallel) -> int:
+    """Key-value heads of one device: its part, or one where there are fewer than devices (they are copied)."""
+    return max(decoder.num_key_value_heads // parallel.tensor, 1)
+
+
+def vocabulary_here(decoder: DecoderConfig, parallel: Parallel) -> int:
+    """Rows of the embedding, and columns of the head, on one device; the vocabulary is padded until it divides."""
+    return int(ceil_div(decoder.vocab_size, parallel.tensor))
 
 
 def write_forwards(config: DeepSeekOCRConfig, work: Workload) -> Tape:
@@ -150,9 +164,13 @@ def _forward(
         if work.head == "last":
             rows = step.batch
             read = rows * decoder.hidden_size * precision.activation_bytes
-        size: dict[str, Any] = {"in_features": decoder.hidden_size, "out_features": decoder.vocab_size}
+        vocabulary = vocabulary_here(decoder, work.parallel)
+        size: dict[str, Any] = {"in_features": decoder.hidden_size, "out_features": vocabulary}
         with tape.module("lm_head", "Linear", **size):
-            narrow = linear(tape, Part(hidden, read), rows, decoder.hidden_size, decoder.vocab_size, precision)
+            narrow = linear(tape, Part(hidden, read), rows, decoder.hidden_size, vocabulary, precision)
+            if work.parallel.shares:
+                part, narrow = narrow, all_gather(tape, narrow, work.parallel.tensor)
+                tape.free(part)
             tape.returns(narrow)
         logits = to_float(tape, narrow, rows * decoder.vocab_size, precision)
         tape.returns_bytes(rows * decoder.vocab_size * WIDE_BYTES)
@@ -165,15 +183,17 @@ def _hidden_states(
     """Embeddings, image features, positions and mask, the layers, and the last norm: (hidden states, caches)."""
     decoder, precision = config.decoder, work.precision
     width, size = decoder.hidden_size, precision.activation_bytes
-    kept = decoder.num_key_value_heads * decoder.head_dim * 2 * precision.kv_bytes * step.batch
+    kept = kv_heads_here(decoder, work.parallel) * decoder.head_dim * 2 * precision.kv_bytes * step.batch
     before, after = kept * step.past, kept * step.keys
     caches = tape.given(before * decoder.num_hidden_layers)
     attended = None if step.is_prefill else Tensor(step.batch * step.keys * INDEX_BYTES)
     newline = tape.weight("image_newline", width, precision.weight_bytes)
     separator = tape.weight("view_seperator", width, precision.weight_bytes)
-    with tape.module("embed_tokens", "Embedding", num_embeddings=decoder.vocab_size, embedding_dim=width):
+    vocabulary = vocabulary_here(decoder, work.parallel)
+    with tape.module("embed_tokens", "Embedding", num_embeddings=vocabulary, embedding_dim=width):
         ids = Tensor(step.rows * INDEX_BYTES)
-        hidden = embedding(tape, ids, step.rows, decoder.vocab_size, width, precision)
+        hidden = embedding(tape, ids, step.rows, vocabulary, width, precision)
+        add_up(tape, hidden, precision, work.parallel)
         tape.returns(hidden)
     features = Tensor(0)
     if step.is_prefill:
@@ -204,14 +224,13 @@ def _layers(
     cache_bytes: tuple[Number, Number],
 ) -> tuple[Tensor, Tensor]:
     """The dense layers, then those with experts; each kind is written once, as the last of its kind."""
-    decoder, precision = config.decoder, work.precision
+    decoder, precision, parallel = config.decoder, work.precision, work.parallel
     number = decoder.num_hidden_layers
     before, after = cache_bytes
     half = before // 2  # keys, and as many values
-    heads = decoder.num_attention_heads
-    attention = AttentionShape(
-        decoder.hidden_size, heads, decoder.num_key_value_heads, decoder.head_dim, work.decoder_attention
-    )
+    heads = decoder.num_attention_heads // parallel.tensor, kv_heads_here(decoder, parallel)
+    grouped = decoder.num_key_value_heads != decoder.num_attention_heads
+    attention = AttentionShape(decoder.hidden_size, *heads, decoder.head_dim, work.decoder_attention, parallel, grouped)
     tape.free(caches)
     dense = [index for index in range(number) if not decoder.is_moe_layer(index)]
     mixed = [index for index in range(number) if decoder.is_moe_layer(index)]
@@ -226,7 +245,10 @@ def _layers(
             place: dict[str, Any] = {"at": f"layers.{name}.mlp", "members": len(indexes)}
             if indexes is dense:
                 with tape.module("mlp", "DeepseekV2MLP", **place):
-                    return gated_mlp(tape, x, step.rows, decoder.hidden_size, decoder.intermediate_size, precision)
+                    inner = decoder.intermediate_size // parallel.tensor
+                    result = gated_mlp(tape, x, step.rows, decoder.hidden_size, inner, precision)
+                    add_up(tape, result, precision, parallel)
+                    return result
             assert decoder.n_routed_experts and decoder.num_experts_per_tok
             shape = ExpertsShape(
                 decoder.hidden_size,
@@ -236,7 +258,7 @@ def _layers(
                 decoder.num_experts_per_tok,
             )
             with tape.module("mlp", "DeepseekV2MoE", **place):
-                return mixture_of_experts(tape, x, step.rows, shape, load, precision)
+                return mixture_of_experts(tape, x, step.rows, shape, load, precision, parallel=parallel)
 
         # Routing counts are read by the CPU in every layer with experts.
         with tape.repeated(len(indexes), waits="" if indexes is dense else "layers with experts"):
@@ -305,7 +327,7 @@ def _view(
     before, tape.run = tape.run, run
     pixels = Tensor(views * COLOURS * side * side * size)
     sam, q = sam_tower(tape, pixels, views, side, config.sam, work.vision_attention, precision)
-    clip = clip_tower(tape, sam, views, q, config.clip, work.vision_attention, precision)
+    clip = clip_tower(tape, sam, views, q, config.clip, work.vision_attention, precision, work.parallel)
     tokens = views * q * q
     joined_size = config.feature_size
     seen = Part(clip, tokens * config.clip.width * size)

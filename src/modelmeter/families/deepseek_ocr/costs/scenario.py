@@ -9,15 +9,32 @@ from itertools import groupby
 import numpy as np
 from attrs import evolve
 
-from modelmeter.cost.arithmetic import Number, less, where
+from modelmeter.cost.arithmetic import Number, less
 from modelmeter.cost.closed_form import ClosedForm
 from modelmeter.cost.expression import key
 from modelmeter.cost.layers.expert_load import balanced_load, worst_load
 from modelmeter.cost.layers.feed_forward import Load
+from modelmeter.cost.layers.parallel import ALONE, Parallel
 from modelmeter.cost.precision import Precision
 from modelmeter.cost.tree import tree_of
 from modelmeter.families.deepseek_ocr.config import DecoderConfig, DeepSeekOCRConfig
-from modelmeter.families.deepseek_ocr.costs.model import NOBODY, Pages, Routing, Workload, write_forwards
+from modelmeter.families.deepseek_ocr.costs.expert_peak import heavier, live_elements
+from modelmeter.families.deepseek_ocr.costs.model import (
+    NOBODY,
+    Pages,
+    Routing,
+    Workload,
+    kv_heads_here,
+    write_forwards,
+)
+from modelmeter.families.deepseek_ocr.costs.parallel import (
+    Tokens,
+    counted_load,
+    local_decoder,
+    parallel_of,
+    spread_keys,
+    spread_load,
+)
 from modelmeter.families.deepseek_ocr.views import PageLayout
 from modelmeter.patterns import one_of
 from modelmeter.routing import BalancedRouting, RoutingPolicy, WorstRouting, parse_routing
@@ -36,6 +53,7 @@ def closed_form(config: DeepSeekOCRConfig, scenario: Scenario, layouts: Sequence
         scenario.head,
         _precision(scenario),
         policy.name if isinstance(policy, (BalancedRouting, WorstRouting)) else "counted",
+        parallel_of(scenario),
     )
 
 
@@ -48,25 +66,30 @@ def _closed_form(
     head: str,
     precision: Precision,
     policy: str,
+    parallel: Parallel,
 ) -> ClosedForm:
     names = ("columns", "rows", "count")
     pages = [Pages(*(key(f"page_{name}.{place}") for name in names)) for place in range(groups)]
+    requests = key("batch")
     work = Workload(
         global_side=key("global_side"),
         crop_side=key("crop_side"),
         pages=pages,
         text_tokens=key("text_tokens"),
         decode_steps=key("decode_steps"),
-        batch=key("batch"),
+        batch=parallel.requests_here(requests),
         routing=Routing(NOBODY, NOBODY),
         vision_attention=vision_attention,
         decoder_attention=decoder_attention,
         head=head,
         precision=precision,
+        parallel=parallel,
     )
     length = work.sequence_length(config.sam.patch_size)
     decoder = config.decoder
-    if policy == "counted":
+    if policy == "counted" and parallel.spreads:
+        work = evolve(work, routing=Routing(**spread_keys(moe_layers(decoder), work.decode_steps)))
+    elif policy == "counted":
         layers = moe_layers(decoder)
         copies = work.batch * (decoder.num_experts_per_tok or 0) * layers
         names = ("expert_calls", "expert_tokens", "expert_waiting")
@@ -76,12 +99,13 @@ def _closed_form(
         )
         work = evolve(work, routing=Routing(*loads))
     else:
-        work = evolve(work, routing=_regular(decoder, policy, work.batch * length, work.batch, work.decode_steps))
+        tokens = Tokens(requests, work.batch, length)
+        work = evolve(work, routing=_regular(decoder, policy, tokens, work.decode_steps, parallel))
     tape = write_forwards(config, work)
     return ClosedForm(
         "deepseek-ocr",
         tape,
-        kv_cache_bytes(config, precision, work.batch, length, work.decode_steps),
+        kv_cache_bytes(config, precision, work.batch, length, work.decode_steps, parallel),
         positions=length + work.decode_steps,
         max_positions=decoder.max_position_embeddings,
     )
@@ -105,11 +129,16 @@ def closed_form_values(
         values[f"page_count.{place}"] = pages.count
     policy = parse_routing(scenario.routing)
     if not isinstance(policy, (BalancedRouting, WorstRouting)):
-        loads = routing(config.decoder, policy, *_routed(scenario))
+        parallel = parallel_of(scenario)
+        loads = routing(config.decoder, policy, _tokens(scenario, parallel), scenario.decode_steps, parallel)
         for forward, load in ((PREFILL, loads.prefill), (DECODE, loads.decode)):
             values[f"expert_calls.{forward}"] = load.calls
             values[f"expert_tokens.{forward}"] = load.running
             values[f"expert_waiting.{forward}"] = load.waiting
+            if parallel.spreads:
+                values[f"expert_rows.{forward}"] = load.rows
+                values[f"expert_most.{forward}"] = load.most
+                values[f"expert_exchanged.{forward}"] = load.exchanged
     return values
 
 
@@ -123,7 +152,7 @@ def written_out(config: DeepSeekOCRConfig, scenario: Scenario, layouts: Sequence
     work = workload(config, scenario, layouts)
     tape = write_forwards(config, work)
     length = work.sequence_length(config.sam.patch_size)
-    held = kv_cache_bytes(config, work.precision, work.batch, length, work.decode_steps)
+    held = kv_cache_bytes(config, work.precision, work.batch, length, work.decode_steps, work.parallel)
     return tree_of("deepseek-ocr", tape, held)
 
 
@@ -137,10 +166,9 @@ def _precision(scenario: Scenario) -> Precision:
     return Precision(scenario.dtype, scenario.activation_dtype, scenario.kv_dtype)
 
 
-def _routed(scenario: Scenario) -> tuple[int, int, int]:
-    """Tokens of the prefill, tokens of a step, steps."""
+def _tokens(scenario: Scenario, parallel: Parallel) -> Tokens:
     assert scenario.seq_len is not None
-    return scenario.batch * scenario.seq_len, scenario.batch, scenario.decode_steps
+    return Tokens(scenario.batch, parallel.requests_here(scenario.batch), scenario.seq_len)
 
 
 def workload(config: DeepSeekOCRConfig, scenario: Scenario, layouts: Sequence[PageLayout]) -> Workload:
@@ -149,60 +177,67 @@ def workload(config: DeepSeekOCRConfig, scenario: Scenario, layouts: Sequence[Pa
     assert scenario.vision_attention and scenario.decoder_attention
     assert scenario.activation_dtype and scenario.kv_dtype
     views = layouts[0].workload
+    parallel = parallel_of(scenario)
+    tokens = _tokens(scenario, parallel)
     return Workload(
         global_side=views.global_side,
         crop_side=views.image_size,
         pages=_groups(layouts),
         text_tokens=scenario.text_tokens,
         decode_steps=scenario.decode_steps,
-        batch=scenario.batch,
-        routing=routing(config.decoder, parse_routing(scenario.routing), *_routed(scenario)),
+        batch=parallel.requests_here(scenario.batch),
+        routing=routing(config.decoder, parse_routing(scenario.routing), tokens, scenario.decode_steps, parallel),
         vision_attention=scenario.vision_attention,
         decoder_attention=scenario.decoder_attention,
         head=scenario.head,
         precision=_precision(scenario),
+        parallel=parallel,
     )
 
 
-def routing(decoder: DecoderConfig, policy: RoutingPolicy, prompt: int, step: int, steps: int) -> Routing:
-    """What a policy gives the experts of all layers: ``prompt`` tokens once, ``step`` tokens ``steps`` times."""
+def routing(
+    decoder: DecoderConfig, policy: RoutingPolicy, tokens: Tokens, steps: int, parallel: Parallel = ALONE
+) -> Routing:
+    """What a policy gives the experts of all layers in the prefill and in ``steps`` steps, on the busiest device."""
     layers = moe_layers(decoder)
     if not layers or isinstance(policy, (BalancedRouting, WorstRouting)):
-        return _regular(decoder, policy.name, prompt, step, steps)
-    forwards = [_counted(decoder, policy, prompt, layers, 0)]
-    forwards += [_counted(decoder, policy, step, layers, forward) for forward in range(1, steps + 1)]
-    decode = forwards[1:]
+        return _regular(decoder, policy.name, tokens, steps, parallel)
+    local = local_decoder(decoder, parallel)
+
+    def counted(forward: int) -> Load:
+        kind = DECODE if forward else PREFILL
+        if parallel.spreads:
+            both = tokens.routed(kind), tokens.own_routed(kind)
+            return counted_load(local, policy, *both, layers, forward, parallel.experts)
+        return _counted(local, policy, tokens.routed(kind), layers, forward)
+
+    prefill, decode = counted(0), [counted(forward) for forward in range(1, steps + 1)]
     # Without steps any load does: nothing of them is counted.
-    heaviest = max(decode or forwards, key=lambda load: _live(decoder, load.running, load.waiting))
-    rows, calls = sum(load.rows for load in decode), sum(load.calls for load in decode)
-    return Routing(forwards[0], Load(rows, calls, heaviest.running, heaviest.waiting))
+    heaviest = max(decode or [prefill], key=lambda load: live_elements(local, load.running, load.waiting))
+    sums = (sum(getattr(load, name) for load in decode) for name in ("rows", "calls", "exchanged", "decisions"))
+    rows, calls, exchanged, decisions = sums
+    most = max((load.most or 0 for load in decode), default=0) if parallel.spreads else None
+    return Routing(prefill, Load(rows, calls, heaviest.running, heaviest.waiting, most, exchanged, decisions))
 
 
-def _regular(decoder: DecoderConfig, policy: str, prompt: Number, step: Number, steps: Number) -> Routing:
+def _regular(decoder: DecoderConfig, policy: str, tokens: Tokens, steps: Number, parallel: Parallel) -> Routing:
     """The loads of a policy that gives every layer and step the same table."""
     layers = moe_layers(decoder)
     if not layers:
         return Routing(NOBODY, NOBODY)
     experts, top_k = decoder.n_routed_experts, decoder.num_experts_per_tok
     assert experts and top_k
+    local = local_decoder(decoder, parallel)
 
-    def called(tokens: Number, decisions: Number) -> Load:
+    def called(forward: str, decisions: Number) -> Load:
+        every = tokens.routed(forward)
+        if parallel.spreads:
+            return spread_load(local, policy, every, tokens.own_routed(forward), decisions, parallel.experts)
         if policy == WorstRouting().name:
-            return worst_load(tokens, experts, top_k, decisions)
-        return _heavier(decoder, balanced_load(tokens, experts, top_k, decisions), tokens * top_k)
+            return worst_load(every, experts, top_k, decisions)
+        return heavier(local, balanced_load(every, experts, top_k, decisions), every * top_k, experts)
 
-    return Routing(called(prompt, layers), called(step, layers * steps))
-
-
-def _heavier(decoder: DecoderConfig, load: Load, copies: Number) -> Load:
-    """A balanced load with the expert during whose run most is live: the last one, or the last with one copy more."""
-    assert decoder.n_routed_experts
-    fewer = copies // decoder.n_routed_experts
-    with_one_more = copies - fewer * decoder.n_routed_experts
-    last, earlier = (load.running, copies - load.running), (fewer + 1, (with_one_more - 1) * (fewer + 1))
-    is_earlier = less(0, with_one_more) * less(_live(decoder, *last), _live(decoder, *earlier))
-    running, waiting = (where(is_earlier, *pair) for pair in zip(earlier, last, strict=True))
-    return evolve(load, running=running, waiting=waiting)
+    return Routing(called(PREFILL, layers), called(DECODE, layers * steps))
 
 
 def moe_layers(decoder: DecoderConfig) -> int:
@@ -220,29 +255,27 @@ def _counted(decoder: DecoderConfig, policy: RoutingPolicy, tokens: int, layers:
         counts = np.bincount(table.ravel(), minlength=experts)
         calls += int((counts > 0).sum())
         pairs = zip(counts.tolist(), (counts.cumsum() - counts).tolist(), strict=True)
-        found.append(max((_live(decoder, *pair), *pair) for pair in pairs))
+        found.append(max((live_elements(decoder, *pair), *pair) for pair in pairs))
     _, running, waiting = max(found)
     return Load(tokens * top_k * layers, calls, running, waiting)
 
 
-def _live(decoder: DecoderConfig, running: Number, waiting: Number) -> Number:
-    """Elements that are live while an expert runs: what its ``running`` copies take, and ``waiting`` results.
-
-    A copy takes three intermediate vectors at most, or one and its result.
-    """
-    hidden, inner = decoder.hidden_size, decoder.moe_intermediate_size
-    return waiting * hidden + running * max(3 * inner, inner + hidden)
-
-
 def kv_cache_bytes(
-    config: DeepSeekOCRConfig, precision: Precision, batch: Number, length: Number, steps: Number
+    config: DeepSeekOCRConfig,
+    precision: Precision,
+    batch: Number,
+    length: Number,
+    steps: Number,
+    parallel: Parallel = ALONE,
 ) -> dict[str, dict[str, Number]]:
     """Bytes of keys and values of all layers after the prefill and after the last step.
 
-    2 * layers * requests * positions * key-value heads * head size * bytes of an element.
+    2 * layers * requests * positions * key-value heads * head size * bytes of an element, for the heads and
+    requests of one device.
     """
     decoder = config.decoder
-    position = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_dim * precision.kv_bytes
+    heads = kv_heads_here(decoder, parallel)
+    position = 2 * decoder.num_hidden_layers * heads * decoder.head_dim * precision.kv_bytes
     held = {PREFILL: position * batch * length, DECODE: position * batch * (length + steps) * less(0, steps)}
     layers = one_of(str(index) for index in range(decoder.num_hidden_layers))
     return {f"layers.{layers}.self_attn": held}
