@@ -5,16 +5,16 @@ that what depends on few axes is worked out few times. Only totals are: a single
 ``Family.costs`` gives, and its sums are a sweep's numbers (integers exactly, seconds up to rounding).
 
 A combination that the model cannot have, because a prompt is longer than its positions for instance, does
-not stop a sweep: it is marked as not valid, and ``refused`` says why. There integers are 0 and seconds are
-not a number. Where only the device lacks a dtype, integers hold. A sweep without any valid scenario is
-refused altogether.
+not stop a sweep: it is marked as not valid, and ``reasons`` says why. There integers are 0 and seconds are
+not a number. Where only the device lacks a dtype, integers hold. ``sweep`` refuses one without any valid
+scenario altogether, ``work_out`` does not.
+
+Routing that is drawn (``zipf``, ``random``, a file's table) is counted for each scenario by itself, which is slow.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,9 @@ from modelmeter.cost.arrays import Array, evaluate_arrays, whole_numbers
 from modelmeter.cost.closed_form import ClosedForm
 from modelmeter.cost.efficiency import CASES, DEFAULT, ESTIMATE, HIGH, LOW, Efficiency
 from modelmeter.cost.memory import reserve_bytes
-from modelmeter.cost.roofline import Machine
 from modelmeter.errors import ScenarioError, UsageError
 from modelmeter.families.protocol import Family
-from modelmeter.planning.sweep_axes import DEVICE, EXECUTION, STRUCTURE, Axes, along, read_axes
-from modelmeter.routing import BalancedRouting, WorstRouting, parse_routing
+from modelmeter.planning.sweep_axes import DEVICE, EXECUTION, SIZES, STRUCTURE, Axes, along, read_axes
 from modelmeter.schema.callgraph import STAGES
 from modelmeter.schema.device import Device
 from modelmeter.schema.scenario import Scenario
@@ -50,6 +48,9 @@ TOTALS = (
 NO_BOUND = -1
 """Where a stage takes no time."""
 
+VALID = -1
+"""In place of a reason where there is none."""
+
 
 @frozen(eq=False)
 class Sweep:
@@ -62,10 +63,13 @@ class Sweep:
     """Values by axis, in the order of the arrays' dimensions; devices as ``Device`` objects."""
     valid: Array
     """Whether the model can have the scenario, and the device has peaks for its dtypes."""
-    refused: dict[str, int]
-    """Why scenarios are not valid, and how many are not; of several reasons the first one counts."""
+    reasons: Array
+    """Why a scenario is not valid, as a place in ``reason_texts``; ``VALID`` where it is. The first one counts."""
+    reason_texts: tuple[str, ...]
     fits: Array
     """Whether the scenario is valid, and weights, live tensors and the runtime's reserve fit the device."""
+    positions: Array
+    """What a sequence takes together with its decode steps, in tokens; 0 where the model cannot have the scenario."""
     totals: dict[str, Array]
     """By the names in ``TOTALS``."""
     seconds: dict[str, dict[str, Array]]
@@ -82,6 +86,13 @@ class Sweep:
     def size(self) -> int:
         """Combinations, valid or not."""
         return self.valid.size
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Reasons why scenarios are not valid, and how many are not."""
+        numbers = np.bincount(self.reasons.ravel() - VALID, minlength=1 + len(self.reason_texts))
+        found = zip(self.reason_texts, numbers[1:].tolist(), strict=True)
+        return {reason: number for reason, number in found if number}
 
     def total_seconds(self, case: str = ESTIMATE) -> Array:
         """Time of the whole run."""
@@ -122,14 +133,18 @@ def sweep(
     width first) or ``pages`` (tuples of ``Page``), ``text_tokens``, ``decode_steps``, ``batch``, ``device``
     (ids or ``Device`` objects), ``execution``, and all other keys of ``sweep_axes.AXES``.
 
-    Raises UsageError for axes that are wrong and for routing that is drawn token by token, ScenarioError
-    where no combination is valid.
+    Raises UsageError for axes that are wrong, ScenarioError where no combination is valid.
     """
-    if scenario.devices > 1:
-        raise UsageError(f"--devices {scenario.devices}: a plan is for one device so far", remedy="leave --devices out")
-    found = read_axes(scenario, axes, device_files)
-    groups, refusals = _groups(family, config, found)
-    return _joined(found, [_work_out(group, found, efficiency) for group in groups], refusals)
+    found = work_out(family, config, read_axes(scenario, axes, device_files), efficiency)
+    if not found.valid.any():
+        raise ScenarioError(f"no scenario of the sweep is possible: {next(iter(found.refused))}")
+    return found
+
+
+def work_out(family: Family, config: Any, axes: Axes, efficiency: Efficiency = DEFAULT) -> Sweep:
+    """The same for axes that were read, also where no combination is valid."""
+    groups, refusals = _groups(family, config, axes)
+    return _joined(axes, [_work_out(group, axes, efficiency) for group in groups], refusals)
 
 
 @frozen
@@ -139,6 +154,8 @@ class _Group:
     form: ClosedForm
     numbers: list[int] = field(factory=list)
     values: list[Mapping[str, Any]] = field(factory=list)
+    no_text: str = ""
+    """Why these scenarios cannot be without text tokens, where such are asked for and it is so."""
 
 
 @frozen(eq=False)
@@ -148,6 +165,7 @@ class _Part:
     numbers: list[int]
     possible: Array
     """Whether the model can have the scenario."""
+    positions: Array
     reasons: dict[str, Array]
     """Why some are not valid, and which."""
     arrays: dict[tuple[str, ...], Array]
@@ -158,27 +176,44 @@ def _groups(family: Family, config: Any, axes: Axes) -> tuple[list[_Group], dict
     """Structures by closed form, and why the others cannot be."""
     groups: dict[int, _Group] = {}
     refusals: dict[int, str] = {}
-    for number, structure in enumerate(axes.structures):
-        if not isinstance(parse_routing(structure.routing), (BalancedRouting, WorstRouting)):
-            raise UsageError(
-                f"a sweep cannot have --routing {structure.routing}: its tables are drawn for each scenario by itself",
-                remedy="use balanced or worst",
-            )
-        try:
-            costs = family.costs(config, evolve(structure, **axes.smallest()))
-        except ScenarioError as error:
-            refusals[number] = str(error)
+    smallest = axes.smallest
+    for number, structure in enumerate(axes.structures()):
+        if isinstance(structure, str):
+            refusals[number] = structure
             continue
-        group = groups.setdefault(id(costs.form), _Group(costs.form))
+        try:
+            costs = family.costs(config, evolve(structure, **smallest))
+        except ScenarioError as error:
+            refusals[number] = _refusal(family, config, structure, axes, str(error))
+            continue
+        if id(costs.form) not in groups:
+            groups[id(costs.form)] = _Group(costs.form, no_text=_no_text(family, config, structure, axes))
+        group = groups[id(costs.form)]
         group.numbers.append(number)
         group.values.append(costs.values)
-    if not groups:
-        raise _nothing(refusals.values())
     return list(groups.values()), refusals
 
 
-def _nothing(reasons: Iterable[str]) -> ScenarioError:
-    return ScenarioError(f"no scenario of the sweep is possible: {next(iter(reasons))}")
+def _refusal(family: Family, config: Any, structure: Scenario, axes: Axes, reason: str) -> str:
+    """Why a structure is refused; with the sizes for which it was tried where the reason names them."""
+    smallest, largest = axes.smallest, axes.largest
+    if smallest == largest or _error(family, config, evolve(structure, **largest)) == reason:
+        return reason
+    return f"even with {', '.join(f'{name} {value}' for name, value in smallest.items())}: {reason}"
+
+
+def _no_text(family: Family, config: Any, structure: Scenario, axes: Axes) -> str:
+    if "text_tokens" not in axes.sizes() or 0 not in axes.named["text_tokens"]:
+        return ""
+    return _error(family, config, evolve(structure, **{**axes.smallest, "text_tokens": 0}))
+
+
+def _error(family: Family, config: Any, scenario: Scenario) -> str:
+    try:
+        family.costs(config, scenario)
+    except ScenarioError as error:
+        return str(error)
+    return ""
 
 
 def _work_out(group: _Group, axes: Axes, efficiency: Efficiency) -> _Part:
@@ -186,7 +221,7 @@ def _work_out(group: _Group, axes: Axes, efficiency: Efficiency) -> _Part:
     form = group.form
     totals = form.totals(efficiency)
     named = totals.named
-    machine, reasons = _machine_values(axes, form.dtypes)
+    machine, reasons = _machine_values(axes, form)
     values = {**_size_values(group, axes), **machine}
     *found, positions = evaluate_arrays([*named.values(), form.positions], values, totals.in_turn)
     worked_out = dict(zip(named, map(_all_dimensions, found), strict=True))
@@ -197,11 +232,17 @@ def _work_out(group: _Group, axes: Axes, efficiency: Efficiency) -> _Part:
         arrays[stage, LOW], arrays[stage, HIGH] = worked_out[f"{LOW}/{stage}"], worked_out[f"{HIGH}/{stage}"]
         arrays[stage, ESTIMATE] = estimate
         arrays[stage, "bound"] = np.where(estimate > 0, np.argmax(shares, axis=0), NO_BOUND).astype(np.int8)
-    possible = np.broadcast_to(True, _all_dimensions(positions).shape)
+    positions = _all_dimensions(positions)
+    impossible: dict[str, Array] = {}
     if form.max_positions is not None:
-        possible = _all_dimensions(positions) <= form.max_positions
-        reasons = {f"prompt and decode steps exceed the model's {form.max_positions} positions": ~possible, **reasons}
-    return _Part(group.numbers, possible, reasons, arrays)
+        reason = f"prompt and decode steps exceed the model's {form.max_positions} positions"
+        impossible[reason] = positions > form.max_positions
+    if group.no_text:
+        impossible[group.no_text] = along(np.array(axes.named["text_tokens"]) == 0, 1 + SIZES.index("text_tokens"))
+    possible = np.broadcast_to(True, positions.shape)
+    for these in impossible.values():
+        possible = possible & ~these
+    return _Part(group.numbers, possible, positions, {**impossible, **reasons}, arrays)
 
 
 def _size_values(group: _Group, axes: Axes) -> dict[str, Any]:
@@ -218,16 +259,18 @@ def _size_values(group: _Group, axes: Axes) -> dict[str, Any]:
     return values
 
 
-def _machine_values(axes: Axes, dtypes: Sequence[str]) -> tuple[dict[str, Any], dict[str, Array]]:
+def _machine_values(axes: Axes, form: ClosedForm) -> tuple[dict[str, Any], dict[str, Array]]:
     """Keys of the machine, and why which devices cannot be it; those get figures of 1."""
-    columns: dict[str, list[Any]] = {name: [] for name in Machine.of_keys(dtypes).named()}
+    columns: dict[str, list[Any]] = {name: [] for name in form.machine_of_keys().named()}
     reasons: dict[str, Array] = {}
     for number, device in enumerate(axes.devices):
         figures: Mapping[str, Any] = dict.fromkeys(columns, 1.0)
         try:
-            figures = Machine.of(device, dtypes, axes.executions[0]).named()
+            figures = form.machine(device, axes.executions[0]).named()
         except ScenarioError as error:
-            reasons[str(error)] = along(np.arange(len(axes.devices)) == number, DEVICE)
+            # The same device may be there twice.
+            this = along(np.arange(len(axes.devices)) == number, DEVICE)
+            reasons[str(error)] = reasons.get(str(error), np.False_) | this
         for name, column in columns.items():
             column.append(figures[name])
     columns["eager"] = [int(execution == "eager") for execution in axes.executions]
@@ -240,50 +283,58 @@ def _machine_values(axes: Axes, dtypes: Sequence[str]) -> tuple[dict[str, Any], 
 
 def _joined(axes: Axes, parts: Sequence[_Part], refusals: Mapping[int, str]) -> Sweep:
     """The parts side by side, along the dimension of structures, with what is not valid marked."""
+    structures, *others = axes.dimensions
 
-    def together(arrays: Sequence[Array], fill: Any) -> Array:
+    def together(arrays: Sequence[Array], fill: np.generic) -> Array:
         if len(parts) == 1 and not refusals:
             return arrays[0]
-        shape = np.broadcast_shapes(*(array.shape[1:] for array in arrays))
-        whole = np.full((len(axes.structures), *shape), fill, np.result_type(*arrays))
+        shape = np.broadcast_shapes((1,) * len(others), *(array.shape[1:] for array in arrays))
+        whole = np.full((structures, *shape), fill, np.result_type(*arrays) if arrays else fill.dtype)
         for part, array in zip(parts, arrays, strict=True):
             whole[part.numbers] = array
         return whole
 
-    refused = Counter[str]()
-    for reason in refusals.values():
-        refused[reason] += prod(axes.dimensions[1:])
-    valid_parts = []
+    texts = {reason: number for number, reason in enumerate(dict.fromkeys(refusals.values()))}
+    coded = []
     for part in parts:
-        valid = np.ones((len(part.numbers), *axes.dimensions[1:]), bool)
+        codes = np.full((len(part.numbers), *others), VALID, np.int32)
         for reason, these in part.reasons.items():
-            refused[reason] += int(np.count_nonzero(valid & these))
-            valid &= ~these
-        valid_parts.append(valid)
-    possible, valid = together([part.possible for part in parts], False), together(valid_parts, False)
-    if not valid.any():
-        raise _nothing(+refused)
+            codes[(codes == VALID) & these] = texts.setdefault(reason, len(texts))
+        coded.append(codes)
+    reasons = together(coded, np.int32(VALID))
+    for number, reason in refusals.items():
+        reasons[number] = texts[reason]
+    valid, possible = reasons == VALID, together([part.possible for part in parts], np.False_)
     arrays: dict[tuple[str, ...], Array] = {}
-    for name in parts[0].arrays:
-        whole = together([part.arrays[name] for part in parts], 0)
+    for name in _NAMES:
+        found = [part.arrays[name] for part in parts]
         if len(name) == 1:
+            whole = together(found, np.int64(0))
             arrays[name] = whole if possible.all() else np.where(possible, whole, 0)
         else:
-            nothing = np.int8(NO_BOUND) if name[1] == "bound" else np.nan
+            nothing = np.int8(NO_BOUND) if name[1] == "bound" else np.float64(np.nan)
+            whole = together(found, nothing.dtype.type(0))
             arrays[name] = whole if valid.all() else np.where(valid, whole, nothing)
     room = whole_numbers([device.memory_bytes - reserve_bytes(device) for device in axes.devices])
     # Not added up, since a sum may be too large for 64 bits where no part is.
     fits = valid & (arrays["peak_bytes",] <= along(room, DEVICE) - arrays["weight_bytes",])
+    positions = np.where(possible, together([part.positions for part in parts], np.int64(0)), 0)
     arranged = {name: axes.arranged(array) for name, array in arrays.items()}
     return Sweep(
         axes.named,
         axes.arranged(valid),
-        dict(+refused),
+        axes.arranged(reasons),
+        tuple(texts),
         axes.arranged(fits),
+        axes.arranged(positions),
         {name: arranged[name,] for name in TOTALS},
         {stage: {case: arranged[stage, case] for case in CASES} for stage in STAGES},
         {stage: arranged[stage, "bound"] for stage in STAGES},
     )
+
+
+_NAMES = (*((name,) for name in TOTALS), *((stage, part) for stage in STAGES for part in (*CASES, "bound")))
+"""Names of a part's arrays."""
 
 
 def _all_dimensions(value: Any) -> Array:
