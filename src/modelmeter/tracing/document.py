@@ -86,6 +86,7 @@ def call_graph(
         kv_cache=recorder.kv_cache,
         stages=_stages(recorder),
         peak=_peak(recorder),
+        memory_timeline=recorder.series.as_timeline(),
         forwards=forwards,
     )
     sum_forwards(graph, forwards)

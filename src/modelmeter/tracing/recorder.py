@@ -35,6 +35,7 @@ from modelmeter.tracing.accounts import (
     add_flops,
     new_costs,
 )
+from modelmeter.tracing.memory_series import MemorySeries
 from modelmeter.tracing.movement import moved_bytes, vector_flops
 from modelmeter.tracing.operators import Operator, describe_operator
 from modelmeter.tracing.signatures import (
@@ -106,6 +107,7 @@ class Recorder(TorchDispatchMode):
         self._cache_owners: dict[tuple[int, int | None], str] = {}
         self.failed_in: str | None = None
         self.module_stages: dict[str, str] = {}
+        self.series = MemorySeries()
         self.peak_bytes = 0
         self.peak_moment = (0, "", "", "")
 
@@ -209,6 +211,7 @@ class Recorder(TorchDispatchMode):
         self._event("enter", name, caller)
         frame.peak = self.storages.live_bytes
         self._note_peak(name, "input")
+        self.series.add(frame.peak, name, "input", stage_name)
         self._running[name] += 1
         self._frames.append(frame)
         return frame
@@ -321,6 +324,7 @@ class Recorder(TorchDispatchMode):
                 held = frame.producers.get(serial)
                 frame.producers[serial] = producers | held if held else producers
         live = self.storages.live_bytes
+        self.series.add(live, frame.name, operator.name, frame.stage_name)
         if live > frame.peak:
             frame.peak = live
             self._note_peak(frame.name, operator.name)
