@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint types bench graphviz clean
+NODE_MODULES := web/node_modules/.package-lock.json
+
+.PHONY: demo test test-slow lint types bench page page-test node graphviz chromium clean
 
 demo: $(STAMP)
 	$(BIN)/modelmeter trace deepseek-ocr examples/sample_page.png --out runs/demo --force
 
-test: lint types graphviz
+test: lint types graphviz chromium page-test
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP)
@@ -33,6 +35,34 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# The interactive page's template. Only who changes web/ needs Node; the built template is part of the repository.
+page: $(NODE_MODULES)
+	cd web && npm run --silent build
+
+# Types, unit tests, and whether the template is what web/ builds.
+page-test: node
+	@if node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory $(NODE_MODULES) \
+		&& cd web && npm run --silent types && npm run --silent test && npm run --silent check; \
+	else echo "Node 20 is not installed and could not be: the checks of web/ are skipped"; fi
+
+$(NODE_MODULES): web/package.json web/package-lock.json
+	cd web && npm ci --silent
+	touch $@
+
+node:
+	@command -v npm >/dev/null \
+	|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq nodejs npm; } >/dev/null 2>&1 \
+	|| { command -v brew >/dev/null && brew install --quiet node; } >/dev/null 2>&1 \
+	|| true
+
+# A browser tries the page. Where it may not be installed, these tests are skipped and say so.
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+	|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \
+	|| { command -v brew >/dev/null && brew install --quiet --cask chromium; } >/dev/null 2>&1 \
+	|| echo "Chromium is not installed and could not be: the tests of the page in a browser are skipped"
+
 # Graphviz draws the SVG views. Where it may not be installed, what needs it says so and the rest passes.
 graphviz:
 	@command -v dot >/dev/null \
@@ -41,4 +71,4 @@ graphviz:
 	|| echo "Graphviz is not installed and could not be: the tests that draw with it are skipped"
 
 clean:
-	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) web/node_modules runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -14,8 +14,8 @@ from small import SMALL_SIZES, small_source
 def example_graph() -> CallGraph:
     """The small DeepSeek-OCR with two layers and two experts, on a page of two crops, one token generated.
 
-    Without what no view shows, so that it stays small: costs by operator and by dtype, what was live at
-    the peak, and signatures by forward but those of experts, which are compared with what the run said.
+    Without what no view shows, so that it stays small: costs by operator and by dtype, and
+    signatures by forward but those of experts, which are compared with what the run said.
     """
     scenario = Scenario(pages=(Page(grid=(2, 1)),), decode_steps=1, **SMALL_SIZES)
     source = small_source(num_hidden_layers=2, n_routed_experts=2, num_experts_per_tok=2)
@@ -27,7 +27,6 @@ def example_graph() -> CallGraph:
         operators={},
         assumptions=[],
         module_classes={},
-        peak=None,
         costs=_costs(graph.costs),
         forwards=[_forward(forward) for forward in graph.forwards],
     )

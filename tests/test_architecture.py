@@ -107,8 +107,8 @@ def test_nothing_imports_from_above(module: str) -> None:
 
 def test_imports_inside_functions_are_seen() -> None:
     # A test that sees nothing fails nothing: these imports are inside functions.
-    assert "modelmeter.tracing.api" in own_imports("modelmeter.cli.trace")
-    assert "modelmeter.tracing.api" not in imports("modelmeter.cli.trace", lazy=False)
+    assert "modelmeter.tracing.api" in own_imports("modelmeter.cli.subject_trace")
+    assert "modelmeter.tracing.api" not in imports("modelmeter.cli.subject_trace", lazy=False)
     assert "modelmeter.schema.codec" in own_imports("modelmeter.schema.callgraph")
 
 

@@ -20,7 +20,6 @@ from modelmeter.contracts.openapi import document, openapi_path, openapi_text
 from modelmeter.contracts.scenario_schema import MINIMA, NAMES, OPTIONAL
 from modelmeter.errors import ModelMeterError
 from modelmeter.schema import CallGraph, Scenario
-from modelmeter.schema.codec import structure_document
 from modelmeter.schema.measurement import Measurement
 from random_reports import PLAIN, changed, places, reports
 
@@ -98,13 +97,25 @@ MEASURED = {
 )
 @some
 @given(draw=st.data())
-def test_what_a_schema_refuses_the_codec_refuses(name: str, data: Any, cls: type, draw: st.DataObject) -> None:
-    structure_document(data, cls, "it")
+def test_what_a_schema_refuses_loading_refuses(
+    tmp_path: Path, name: str, data: Any, cls: type[CallGraph | Measurement], draw: st.DataObject
+) -> None:
+    document = tmp_path / "document.json"
+    document.write_text(json.dumps(data), encoding="utf-8")
+    cls.load(document)
     validator(name).validate(data)
     mutated = draw.draw(mutations(data))
     if not validator(name).is_valid(mutated):
+        document.write_text(json.dumps(mutated), encoding="utf-8")
         with pytest.raises(ModelMeterError):
-            structure_document(mutated, cls, "it")
+            cls.load(document)
+
+
+def test_a_measurement_of_another_kind_is_refused(tmp_path: Path) -> None:
+    document = tmp_path / "document.json"
+    document.write_text(json.dumps({**MEASURED, "kind": ""}), encoding="utf-8")
+    with pytest.raises(ModelMeterError, match="kind is ''"):
+        Measurement.load(document)
 
 
 @some
@@ -149,6 +160,7 @@ def test_openapi_has_the_endpoints_and_their_answers() -> None:
         f"POST {base}/run": ["202", "400", "413", "422", "503"],
         f"GET {base}/{{report_id}}/summary": ["200", "400", "404", "409"],
         f"GET {base}/{{report_id}}/model": ["200", "400", "404", "409"],
+        f"GET {base}/{{report_id}}/page": ["200", "400", "404", "409", "503"],
         f"POST {base}/{{report_id}}/what-if": ["200", "400", "404", "409", "413", "422", "503"],
         f"GET {base}": ["200", "400"],
         "GET /devices": ["200", "400"],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from command import USAGE, document, refused
+from command import USAGE, command, document, refused
 from modelmeter.contracts import (
     AnalyticRunList,
     DeepSeekOCRAnalyticModel,
@@ -114,7 +114,7 @@ def test_a_report_that_was_spoilt_is_no_fault_of_the_client(tmp_path: Path, done
     for name in ("report.json", "summary.json"):
         (tmp_path / done / name).write_text("{")
     with serving(tmp_path) as other:
-        for method, view in (("GET", "summary"), ("GET", "model"), ("POST", "what-if")):
+        for method, view in (("GET", "summary"), ("GET", "model"), ("GET", "page"), ("POST", "what-if")):
             answer = other.ask(method, f"{BASE}/{done}/{view}", {} if method == "POST" else None)
             assert str(tmp_path) not in answer.problem(500)["detail"]
         assert other.get(BASE).data == {"reports": [{"report_id": done, "status": "done"}]}
@@ -138,6 +138,17 @@ def test_a_run_that_fails_says_why(server: Server) -> None:
     (run,) = (run for run in server.get(BASE).data["reports"] if run["report_id"] == report_id)
     assert run["status"] == "failed" and "does not fit" in run["reason"]
     assert server.run(scenario={"batch": 10**6}) == report_id  # and is tried again
+
+
+def test_the_page_is_the_commands_own(server: Server, store: Path, done: str, tmp_path: Path) -> None:
+    answer = server.get(f"{BASE}/{done}/page")
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    made = command("report", str(store / done / "report.json"), "--out", "page.html", cwd=tmp_path)
+    assert made.code == 0, made.err
+    assert answer.body == (tmp_path / "page.html").read_bytes()
+    assert server.get(f"{BASE}/{done}/page").body == answer.body
 
 
 def test_what_if_is_exact(server: Server, store: Path, done: str) -> None:
@@ -198,7 +209,7 @@ def test_the_contract_is_served(server: Server) -> None:
     ],
 )
 def test_an_id_that_is_none_is_not_found(server: Server, name: str) -> None:
-    for method, view in (("GET", "summary"), ("GET", "model"), ("POST", "what-if")):
+    for method, view in (("GET", "summary"), ("GET", "model"), ("GET", "page"), ("POST", "what-if")):
         answer = server.ask(method, f"{BASE}/{name}/{view}", {} if method == "POST" else None)
         converter.structure(answer.problem(404), ProblemDetails)
 
@@ -281,7 +292,7 @@ def test_what_the_contract_does_not_allow(server: Server, changes: dict[str, obj
         ({"scenario": {"routing": "/etc/passwd"}}, "unknown routing policy"),
         ({"scenario": {"routing": "zipf:x"}}, "no valid parameter"),
         ({"scenario": {"routing": "random:" + "1" * 4000}}, "200"),
-        ({"scenario": {"tensor_parallel": 3}}, "does not divide"),
+        ({"scenario": {"tensor_parallel": 3}}, "10 attention heads do not divide by --tensor-parallel 3"),
     ],
 )
 def test_what_the_model_cannot_have(server: Server, changes: dict[str, object], message: str) -> None:

@@ -29,7 +29,7 @@ class OutlineRow:
 def outline(graph: CallGraph, depth: int | None = None) -> list[OutlineRow]:
     """Rows of the modules that ran, down to a depth, in the order of execution."""
     folded = in_order(fold(graph))
-    totals = _subtree_parameters(graph)
+    totals = subtree_parameters(graph)
     below: dict[str | None, list[str]] = {}
     for name in folded.families:
         below.setdefault(folded.parents.get(name), []).append(name)
@@ -83,7 +83,7 @@ def _shapes(family: Family) -> str:
     return shapes[0] if len(shapes) == 1 else f"{shapes[0]} +{len(shapes) - 1}"
 
 
-def _subtree_parameters(graph: CallGraph) -> dict[str, int]:
+def subtree_parameters(graph: CallGraph) -> dict[str, int]:
     """Parameters of each module and all below it in the static tree, shared ones once."""
     parent = {child: name for name, children in graph.module_children.items() for child in children}
     totals: dict[str, int] = {}

@@ -17,7 +17,9 @@ from modelmeter.cli.diff import diff
 from modelmeter.cli.graph import graph
 from modelmeter.cli.measure import measure
 from modelmeter.cli.memory import memory
+from modelmeter.cli.report import report
 from modelmeter.cli.serve import serve
+from modelmeter.cli.sweep import sweep
 from modelmeter.cli.trace import trace
 from modelmeter.cli.verify import verify
 from modelmeter.cli.what_if import what_if
@@ -34,6 +36,7 @@ app = App(
 app.command(trace)
 app.command(analyze)
 app.command(what_if)
+app.command(sweep)
 app.command(verify)
 app.command(memory)
 app.command(diff)
@@ -41,6 +44,7 @@ app.command(graph)
 app.command(measure)
 app.command(calibrate)
 app.command(devices)
+app.command(report)
 app.command(serve)
 
 

@@ -91,6 +91,17 @@ def _paths(maker: SchemaMaker) -> dict[str, Any]:
                 "responses": answer(200, DeepSeekOCRAnalyticModel, "The model view.", 400, 404, 409),
             },
         },
+        f"{BASE}/{{report_id}}/page": {
+            **by_id,
+            "get": {
+                "operationId": "page",
+                "summary": "The report as one interactive HTML page, which asks for nothing more.",
+                "responses": {
+                    "200": {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}},
+                    **_refusals(400, 404, 409, 503),
+                },
+            },
+        },
         f"{BASE}/{{report_id}}/what-if": {
             **by_id,
             "post": {
@@ -125,10 +136,12 @@ def _paths(maker: SchemaMaker) -> dict[str, Any]:
 
 
 def _answer(maker: SchemaMaker, status: int, cls: type, text: str, *problems: int) -> dict[str, Any]:
-    answers: dict[str, Any] = {str(status): {"description": text, "content": {JSON: {"schema": maker.reference(cls)}}}}
-    for problem in problems:
-        answers[str(problem)] = {"$ref": f"#/components/responses/{_problem_name(problem)}"}
-    return answers
+    content = {JSON: {"schema": maker.reference(cls)}}
+    return {str(status): {"description": text, "content": content}, **_refusals(*problems)}
+
+
+def _refusals(*problems: int) -> dict[str, Any]:
+    return {str(problem): {"$ref": f"#/components/responses/{_problem_name(problem)}"} for problem in problems}
 
 
 def _body(maker: SchemaMaker, cls: type) -> dict[str, Any]:

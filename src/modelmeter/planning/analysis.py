@@ -81,9 +81,7 @@ def common_assumptions(
     found = [f"Efficiencies: {efficiency.origin}."]
     if scenario.execution == "eager":
         overhead = device.launch_overhead_s * 1e6
-        found.append(
-            f"Launches: {overhead:g} µs each, issued while the device works; the host waits {waits}."
-        )
+        found.append(f"Launches: {overhead:g} µs each, issued while the device works; the host waits {waits}.")
     else:
         found.append("Launches: captured in a graph, they cost nothing.")
     if scenario.decode_steps:

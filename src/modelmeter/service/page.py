@@ -57,8 +57,10 @@ def _operations(contract: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _content(holder: Mapping[str, Any]) -> str:
-    """The schema of a body, as a link."""
-    (content,) = holder["content"].values()
+    """The schema of a body, as a link; the kind of text where it is no JSON."""
+    ((kind, content),) = holder["content"].items()
+    if "$ref" not in content["schema"]:
+        return escape(kind)
     name = content["schema"]["$ref"].rpartition("/")[2]
     return f'<a href="#{escape(name)}">{escape(name)}</a>'
 

@@ -34,7 +34,8 @@ from modelmeter.service.problems import ProblemError
 from modelmeter.service.questions import question_asked
 from modelmeter.service.requests import body_of
 from modelmeter.service.runs import DONE, FAILED, QUEUED, RUNNING, Runs, RunStatus
-from modelmeter.service.views import MODEL, SUMMARY, Views
+from modelmeter.service.views import MODEL, PAGE, SUMMARY, Views
+from modelmeter.service.worker import PAGE as PAGE_JOB
 from modelmeter.service.worker import WHAT_IF
 
 AnyRequest = Request[Any, Any, Any]
@@ -89,17 +90,20 @@ async def what_if(request: AnyRequest, family: str, report_id: str, service: Ser
     asked = await body_of(request, WhatIfRequest)
     _done(service, report_id)
     job = {"kind": WHAT_IF, "report_id": report_id, "request": converter.unstructure(asked)}
-    try:
-        answer: str = await asyncio.wrap_future(service.pool.submit(job))
-    except QueueFullError:
-        raise _queue_full() from None
-    except RefusedError as error:
-        raise ProblemError(422, str(error)) from None
-    except BrokenJobError as error:
-        raise ProblemError(503, str(error)) from None
-    except MistakeError as error:
-        raise ProblemError(500, str(error)) from None
-    return _sent(answer.encode())
+    return _sent(await _worked_out(service, job))
+
+
+@get("/analytic/{family:str}/{report_id:str}/page")
+async def page(family: str, report_id: str, service: Service) -> Response[bytes]:
+    """A report as an interactive page, which asks for nothing more."""
+    _family(family)
+    found = service.views.kept(report_id, PAGE) if is_report_id(report_id) else None
+    if found is None:
+        _done(service, report_id)
+        stamp = service.views.stamp(report_id)
+        found = await _worked_out(service, {"kind": PAGE_JOB, "report_id": report_id})
+        service.views.keep(report_id, PAGE, stamp, found)
+    return Response(found, media_type="text/html", headers={"Content-Security-Policy": _OWN_CONTENT_ONLY})
 
 
 @get("/analytic/{family:str}")
@@ -143,7 +147,25 @@ async def docs() -> Response[bytes]:
     return Response(await asyncio.to_thread(contract_page), media_type="text/html")
 
 
-ROUTES = (run, summary, model, what_if, reports, devices, health, contract, docs)
+_OWN_CONTENT_ONLY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+"""What a page may load: what it holds itself."""
+
+ROUTES = (run, summary, model, what_if, page, reports, devices, health, contract, docs)
+
+
+async def _worked_out(service: Service, job: dict[str, Any]) -> bytes:
+    """A worker's answer; Problems where it refuses, fails, or cannot take the job."""
+    try:
+        answer: str = await asyncio.wrap_future(service.pool.submit(job))
+    except QueueFullError:
+        raise _queue_full() from None
+    except RefusedError as error:
+        raise ProblemError(422, str(error)) from None
+    except BrokenJobError as error:
+        raise ProblemError(503, str(error)) from None
+    except MistakeError as error:
+        raise ProblemError(500, str(error)) from None
+    return answer.encode()
 
 
 async def _view(service: Service, family: str, report_id: str, view: str) -> Response[bytes]:

@@ -10,7 +10,7 @@ from modelmeter.contracts.converter import converter
 from modelmeter.contracts.requests import DeepSeekOCRAnalyticModel
 from modelmeter.planning.store import ReportStore
 
-SUMMARY, MODEL = "summary", "model"
+SUMMARY, MODEL, PAGE = "summary", "model", "page"
 
 MOST_BYTES = 64 << 20
 """Bytes of answers that are kept; what was asked for longest ago goes first."""
@@ -41,17 +41,24 @@ class Views:
         found = self.kept(report_id, view)
         if found is not None:
             return found
-        stamp = self._store.stamp(report_id)
+        stamp = self.stamp(report_id)
         if view == SUMMARY:
             data = converter.unstructure(self._store.summary(report_id))
         else:
             data = converter.unstructure(self._store.load(report_id), unstructure_as=DeepSeekOCRAnalyticModel)
         answer = json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-        if stamp is not None:
-            self._keep((report_id, view), stamp, answer)
+        self.keep(report_id, view, stamp, answer)
         return answer
 
-    def _keep(self, key: tuple[str, str], stamp: tuple[int, ...], answer: bytes) -> None:
+    def stamp(self, report_id: str) -> tuple[int, ...] | None:
+        """What says that a report is still the one that an answer was made from."""
+        return self._store.stamp(report_id)
+
+    def keep(self, report_id: str, view: str, stamp: tuple[int, ...] | None, answer: bytes) -> None:
+        """Keep an answer that was made from the report with this stamp."""
+        if stamp is None:
+            return
+        key = report_id, view
         with self._lock:
             before = self._kept.pop(key, None)
             self._bytes += len(answer) - (len(before[1]) if before else 0)

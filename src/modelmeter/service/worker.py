@@ -25,7 +25,7 @@ from modelmeter.planning.store import ReportStore
 from modelmeter.planning.what_if import question_from, question_of
 from modelmeter.service.questions import question_changed
 
-REPORT, WHAT_IF = "report", "what-if"
+REPORT, WHAT_IF, PAGE = "report", "what-if", "page"
 """Kinds of jobs."""
 
 _MISTAKE = "a mistake in modelmeter; the log of the service says where"
@@ -78,7 +78,22 @@ def _what_if(store: ReportStore, device_files: list[Path], job: Mapping[str, Any
     return json_text(converter.unstructure(answer))
 
 
-_WORK: dict[str, Callable[[ReportStore, list[Path], Mapping[str, Any]], str]] = {REPORT: _report, WHAT_IF: _what_if}
+def _page(store: ReportStore, device_files: list[Path], job: Mapping[str, Any]) -> str:
+    """The interactive page of a report, as text."""
+    from modelmeter.cli.report import html_of, subject_of
+
+    try:
+        report = store.load(job["report_id"])
+    except DocumentError as error:  # not the client's doing
+        raise InternalError(str(error)) from error
+    return html_of(subject_of(report, device_file=tuple(device_files)))
+
+
+_WORK: dict[str, Callable[[ReportStore, list[Path], Mapping[str, Any]], str]] = {
+    REPORT: _report,
+    WHAT_IF: _what_if,
+    PAGE: _page,
+}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,112 @@
+"""``modelmeter report``: an interactive page of a report, a call graph, or both, as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelmeter.cli.arguments import Flag
+from modelmeter.cli.devices import DeviceFiles
+from modelmeter.errors import UsageError
+
+if TYPE_CHECKING:
+    from modelmeter.render.page import Subject
+
+
+def report(
+    *documents: Path,
+    out: Path,
+    compare: Path | None = None,
+    device_file: DeviceFiles = (),
+    force: Flag = False,
+    quiet: Flag = False,
+) -> None:
+    """Write an interactive page: one HTML file that works offline, to look at, ask what if, and pass on.
+
+    Examples:
+
+        modelmeter report runs/report/report.json --out report.html
+
+        modelmeter report runs/report/report.json runs/a/callgraph.json --out report.html
+
+        modelmeter report before/report.json --compare after/report.json --out comparison.html
+
+    Parameters
+    ----------
+    documents
+        A report.json (or report.yaml), a callgraph.json, or one of each.
+    out
+        The HTML file to write.
+    compare
+        Another document of the same kind to show beside it.
+    device_file
+        Your own device file, JSON or YAML, or a folder of them, for the page's choice of devices; repeatable.
+    force
+        Overwrite a file that exists.
+    quiet
+        Do not say what was written.
+    """
+    from modelmeter.render.page import Subject
+    from modelmeter.schema.files import check_writable, write_file
+
+    if not documents:
+        raise UsageError("there is nothing to show", remedy="give a report.json, a callgraph.json, or both")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out {out.name} is no HTML file", remedy=f"name it {out.with_suffix('.html').name}")
+    check_writable(out.parent, [out.name], force=force)
+    subject = subject_of(**_loaded(documents), device_file=device_file)
+    other = None if compare is None else Subject(**_loaded([compare]))
+    if other is not None and (other.report is None) != (subject.report is None):
+        raise UsageError(
+            f"--compare {compare} is no {'report' if subject.report else 'call graph'}",
+            remedy="compare documents of one kind",
+        )
+    write_file(out, html_of(subject, other), force=force)
+    if not quiet:
+        print(f"Wrote {out}")
+
+
+def html_of(subject: Subject, other: Subject | None = None) -> str:
+    """The page as text."""
+    from modelmeter.render.page import page_data, page_html
+
+    return page_html(page_data(subject, other))
+
+
+def subject_of(report: Any = None, graph: Any = None, device_file: DeviceFiles = ()) -> Subject:
+    """A report and a call graph with what a page needs to ask the report again."""
+    from modelmeter.render.page import Subject
+
+    if report is None:
+        return Subject(graph=graph, why_not_live="a call graph alone holds no closed form: give a report.json as well")
+    from modelmeter.cost.catalogue import load_catalogue
+    from modelmeter.planning.live import live_report, why_not
+
+    live = live_report(report, load_catalogue(device_file).values())
+    return Subject(report, graph, live, why_not(report))
+
+
+def _loaded(documents: Sequence[Path]) -> dict[str, Any]:
+    """``report`` and ``graph``, told apart by their content; one of each kind at most."""
+    from modelmeter.contracts import load_report
+    from modelmeter.schema.callgraph import CallGraph
+
+    found: dict[str, Any] = {}
+    for path in documents:
+        kind = "graph" if _is_call_graph(path) else "report"
+        if kind in found:
+            name = "call graphs" if kind == "graph" else "reports"
+            raise UsageError(f"{path.name} makes two {name}", remedy="give one, and the other with --compare")
+        found[kind] = CallGraph.load(path) if kind == "graph" else load_report(path)
+    return found
+
+
+def _is_call_graph(path: Path) -> bool:
+    """By what the file says it is; reading it strictly comes after."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return False
+    from modelmeter.schema.codec import read_json
+
+    data = read_json(path)
+    return isinstance(data, dict) and "module_types" in data

@@ -1,0 +1,73 @@
+"""What a report's keys leave fixed, as a choice: one graph for each attention kind and data type."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from modelmeter.cost.closed_form import Costs
+from modelmeter.cost.expression import evaluate_all, key
+from modelmeter.cost.roofline import Machine
+from modelmeter.errors import ScenarioError
+from modelmeter.planning.live.modules import module_roots
+from modelmeter.planning.live.run import DEVICE_KEYS, run_roots
+from modelmeter.planning.what_if import Question, changed
+from modelmeter.schema.scenario import ATTENTION_KINDS
+
+DTYPES = ("bfloat16", "float16", "float8_e4m3fn", "float32")
+"""Data types of weights that are offered besides the report's own."""
+
+AS_REPORTED = ""
+"""The choice that changes nothing, where the report has several kinds at once."""
+
+
+@frozen
+class Variant:
+    """A choice of attention and data type, the question with it, and its closed form."""
+
+    attention: str
+    dtype: str
+    question: Question
+    costs: Costs
+
+    def roots(self) -> dict[str, object]:
+        """All figures as expressions of the scenario's keys and the device's."""
+        question = self.question
+        modules = module_roots(self.costs.form, Machine.of_keys(self.costs.form.dtypes), question.efficiency)
+        resolved = question.scenario.resolve()
+        named = modules | run_roots(self.costs, resolved, modules)
+        _, derived = question.family.scenario_keys(question.config, question.scenario)
+        rules = {name: rule for name, rule in derived.items() if not name.startswith(PAGE_KEYS)}
+        if not rules:
+            return named
+        keys = [*self.costs.values, *Machine.of_keys(self.costs.form.dtypes).named(), *DEVICE_KEYS]
+        values = evaluate_all(list(named.values()), {name: rules.get(name, key(name)) for name in keys})
+        return dict(zip(named, values, strict=True))
+
+
+PAGE_KEYS = ("page_columns.", "page_rows.")
+"""Keys of a crop grid: they stay keys, so that a page can be given by its grid as well as by its size."""
+
+
+def variants_of(question: Question) -> list[Variant]:
+    """The report's own choice first, then every other that the model takes."""
+    scenario = question.scenario.resolve()
+    kinds = {scenario.vision_attention, scenario.decoder_attention}
+    widths = {scenario.dtype, scenario.activation_dtype, scenario.kv_dtype}
+    attentions = [next(iter(kinds)) or AS_REPORTED if len(kinds) == 1 else AS_REPORTED]
+    dtypes = [scenario.dtype if len(widths) == 1 else AS_REPORTED]
+    attentions += [kind for kind in ATTENTION_KINDS if kind not in attentions]
+    dtypes += [dtype for dtype in DTYPES if dtype not in dtypes]
+    found = []
+    for attention in attentions:
+        for dtype in dtypes:
+            changes = {}
+            if attention != attentions[0]:
+                changes["attention"] = attention
+            if dtype != dtypes[0]:
+                changes["dtype"] = dtype
+            asked = changed(question, changes)
+            try:
+                found.append(Variant(attention, dtype, asked, asked.family.costs(asked.config, asked.scenario)))
+            except ScenarioError:
+                continue
+    return found
