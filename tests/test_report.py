@@ -22,6 +22,7 @@ from modelmeter.planning.report import build_report
 from modelmeter.planning.what_if import changed, overridden, question_of
 from modelmeter.schema.scenario import Page, Scenario
 from modelmeter.tracing import trace_family
+from report_numbers import compare_numbers
 from small import SMALL_SIZES, small_config
 
 CONFIG = FAMILY.default_configuration()
@@ -151,20 +152,7 @@ scenarios = st.builds(
 def test_expressions_give_the_reports_own_numbers(scenario: Scenario):
     found = report(scenario)
     assert found.expressions is not None and found.totals is not None
-    _compare(evaluate_graph(json.loads(json.dumps(found.expressions)), found.expressions["keys"]), found)
-
-
-def _compare(numbers: dict[str, float], found: AnalyticModelReport) -> None:
-    assert found.totals is not None
-    for stage, totals in found.totals.stages.items():
-        for name in ("matrix_flops", "vector_flops", "bytes_read", "eager_bytes_written", "launches"):
-            parts = [number for place, number in numbers.items() if place.endswith(f"/{stage}/{name}")]
-            assert sum(parts) == getattr(totals.costs, name)
-        for case in ("low", "estimate", "high"):
-            seconds = sum(number for place, number in numbers.items() if place.endswith(f"/{stage}/time_s.{case}"))
-            assert seconds == pytest.approx(getattr(totals.time_s, case), rel=1e-12, abs=1e-18)
-    assert numbers["totals/peak_live_bytes"] == found.totals.peak_live_bytes
-    assert numbers["totals/weight_bytes"] == found.totals.weight_bytes
+    compare_numbers(evaluate_graph(json.loads(json.dumps(found.expressions)), found.expressions["keys"]), found)
 
 
 KEPT = ("dtype", "attention", "head", "routing")
@@ -179,7 +167,7 @@ def test_expressions_answer_for_other_scenarios(first: Scenario, second: Scenari
         second = evolve(second, pages=first.pages)
     one, other = report(first), report(second)
     assert one.expressions is not None and other.expressions is not None
-    _compare(evaluate_graph(one.expressions, other.expressions["keys"]), other)
+    compare_numbers(evaluate_graph(one.expressions, other.expressions["keys"]), other)
 
 
 @given(st.integers(1, 6000), st.integers(1, 6000), st.booleans())

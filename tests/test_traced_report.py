@@ -18,12 +18,16 @@ from modelmeter.callgraph.cost_tree import cost_tree, forward_costs
 from modelmeter.callgraph.decode_steps import extended, turning_points
 from modelmeter.callgraph.folding import fold
 from modelmeter.contracts import load_report
+from modelmeter.cost.catalogue import find_device
 from modelmeter.errors import DocumentError
 from modelmeter.families.registry import get_family
+from modelmeter.planning.expressions import evaluate_graph
 from modelmeter.planning.traced_run import TracedRun
+from modelmeter.planning.what_if import changed, question_of
 from modelmeter.routing import parse_routing
 from modelmeter.schema.cost import CostTree
 from modelmeter.tracing.hugging_face import trace_hugging_face
+from report_numbers import compare_numbers
 from small import SMALL_SIZES, small_config
 
 FAMILY = get_family("deepseek-ocr")
@@ -184,6 +188,16 @@ def test_another_device_is_answered_from_the_report(llama: Path) -> None:
     assert answer.code == 0, answer.err
     fresh = command("analyze", "config.json", "--input-ids", "2x16", "--decode-steps", "9", *asked, "--json", cwd=llama)
     assert json.loads(answer.out)["after"] == json.loads(fresh.out)
+
+
+@pytest.mark.parametrize(("device", "execution"), [("h100-sxm", "eager"), ("mi300x", "eager"), ("h200", "graph")])
+def test_expressions_answer_for_other_devices(llama: Path, device: str, execution: str) -> None:
+    first = load_report(llama / "r" / "report.json")
+    question = question_of(first)
+    asked = changed(question, {"execution": execution}, find_device(device))
+    other = asked.report()
+    assert first.expressions is not None and other.expressions is not None
+    compare_numbers(evaluate_graph(first.expressions, other.expressions["keys"]), other)
 
 
 def test_what_needs_another_trace_is_refused_by_name(llama: Path) -> None:

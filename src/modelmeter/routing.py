@@ -2,7 +2,7 @@
 
 A policy is asked once per routing decision and answers with a table of shape [T, K]: T tokens, K
 distinct experts out of E for each. Trace and closed forms take their tables from here, so that both
-count the same work. No torch on this floor.
+count the same work. No torch on this floor, and NumPy only once a table is made: most planning needs none.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from attrs import field, frozen
 
 from modelmeter.errors import ScenarioError, UnknownNameError
 
-RoutingTable = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    RoutingTable = npt.NDArray[np.int64]
 
 
 class RoutingPolicy(Protocol):
@@ -54,6 +56,8 @@ class BalancedRouting:
     name: str = field(default="balanced", init=False)
 
     def table(self, tokens: int, experts: int, top_k: int, *, call: int = 0, forward: int = 0) -> RoutingTable:
+        import numpy as np
+
         _check(tokens, experts, top_k)
         return np.arange(tokens * top_k, dtype=np.int64).reshape(tokens, top_k) % experts
 
@@ -65,6 +69,8 @@ class WorstRouting:
     name: str = field(default="worst", init=False)
 
     def table(self, tokens: int, experts: int, top_k: int, *, call: int = 0, forward: int = 0) -> RoutingTable:
+        import numpy as np
+
         _check(tokens, experts, top_k)
         return np.tile(np.arange(top_k, dtype=np.int64), (tokens, 1))
 
@@ -86,6 +92,8 @@ class ZipfRouting:
 
     def loads(self, tokens: int, experts: int, top_k: int) -> RoutingTable:
         """Tokens per expert, shape [experts]; the sum is tokens * top_k and none exceeds tokens."""
+        import numpy as np
+
         _check(tokens, experts, top_k)
         weight = 1.0 / np.arange(1, experts + 1, dtype=np.float64) ** self.alpha
         ideal = np.zeros(experts)
@@ -110,6 +118,8 @@ class ZipfRouting:
         return loads
 
     def table(self, tokens: int, experts: int, top_k: int, *, call: int = 0, forward: int = 0) -> RoutingTable:
+        import numpy as np
+
         loads = self.loads(tokens, experts, top_k)
         # Dealing the experts out like cards, one expert after the other, gives no token the same one
         # twice because no expert has more places than there are tokens.
@@ -128,12 +138,16 @@ class RandomRouting:
         return f"random:{self.seed}"
 
     def table(self, tokens: int, experts: int, top_k: int, *, call: int = 0, forward: int = 0) -> RoutingTable:
+        import numpy as np
+
         _check(tokens, experts, top_k)
         generator = np.random.default_rng([self.seed, forward, call])
         return np.argsort(generator.random((tokens, experts)), axis=1, kind="stable")[:, :top_k].astype(np.int64)
 
 
 def _as_table(rows: Sequence[Sequence[int]] | RoutingTable) -> RoutingTable:
+    import numpy as np
+
     table = np.asarray(rows)
     if table.ndim != 2 or table.shape[0] == 0 or table.dtype.kind not in "iu":
         raise ScenarioError(
@@ -165,6 +179,8 @@ class RecordedRouting:
     decisions_per_forward: int = 0
 
     def table(self, tokens: int, experts: int, top_k: int, *, call: int = 0, forward: int = 0) -> RoutingTable:
+        import numpy as np
+
         _check(tokens, experts, top_k)
         given = self.tables[(forward * self.decisions_per_forward + call) % len(self.tables)]
         if given.shape[1] != top_k:

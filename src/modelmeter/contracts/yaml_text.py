@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import lru_cache
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[./ -][A-Za-z0-9_]+)*")
@@ -64,7 +65,9 @@ def _scalar(value: Any) -> str:
         return _text(value)
     if kind is float:
         return _number(value)
-    if value is None or kind in (bool, int):
+    if kind is int:
+        return str(value)
+    if value is None or kind is bool:
         return json.dumps(value)
     if kind in (dict, list):
         return "{}" if kind is dict else "[]"
@@ -84,6 +87,11 @@ def _number(value: float) -> str:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise TypeError(f"{type(value).__name__} is no key")
+    return _written(value)
+
+
+@lru_cache(maxsize=4096)
+def _written(value: str) -> str:
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     return _UNPRINTABLE.sub(_escaped, json.dumps(value, ensure_ascii=False))

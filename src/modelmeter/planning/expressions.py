@@ -19,6 +19,7 @@ from modelmeter.cost.network import Link
 from modelmeter.cost.records import AMOUNTS, Amounts, Place
 from modelmeter.cost.roofline import Machine, collective_seconds, device_seconds
 from modelmeter.families.protocol import Family
+from modelmeter.schema.cost import CostTree
 from modelmeter.schema.device import Device
 from modelmeter.schema.scenario import Scenario
 
@@ -50,21 +51,69 @@ def report_expressions(
     """
     costs = family.costs(config, scenario)
     form = costs.form
-    record = form.tape.record
-    times = _times(record.costs, _machine_of_keys(form.dtypes, form.communicates), efficiency)
+    named = _named(form.tape.record.costs, form.plan.totals(), form.dtypes, efficiency, form.communicates)
+    everything = {**costs.values, **_machine_values(device, form.dtypes, scenario.execution, form.communicates)}
+    page_keys, derived = family.scenario_keys(config, scenario)
+    named = dict(zip(named, _substituted(list(named.values()), everything, derived), strict=True))
+    return _written(named, {name: value for name, value in everything.items() if name not in derived} | page_keys)
+
+
+def traced_expressions(tree: CostTree, execution: str, device: Device, efficiency: Efficiency) -> dict[str, Any]:
+    """The same of a traced run: its costs are numbers, the device's figures are keys."""
+    costs = amounts_by_place(tree)
+    dtypes = sorted({place.dtype for place in costs if place.dtype})
+    return _written(
+        _named(costs, _totals(tree), dtypes, efficiency, communicates=False),
+        _machine_values(device, dtypes, execution, communicates=False),
+    )
+
+
+def amounts_by_place(tree: CostTree) -> dict[Place, Amounts]:
+    """What a tree's operators cost, by where they are filed."""
+    found: dict[Place, Amounts] = {}
+    for node in tree.nodes:
+        for operator, run, stage, dtype, amount, segment in node.operators:
+            place = Place(node.id, run, stage, operator, dtype, segment)
+            found.setdefault(place, Amounts()).add(Amounts(*amount))
+    return found
+
+
+def _totals(tree: CostTree) -> dict[str, Number]:
+    """Sums over all modules, under the names that a closed form's have."""
+    found: dict[str, Number] = {
+        "parameters": tree.parameter_count,
+        "peak_live_bytes": tree.peak.bytes,
+        "weight_bytes": tree.weight_bytes,
+    }
+    for node in tree.nodes:
+        for forward, number in node.kv_cache_bytes.items():
+            name = f"kv_cache_bytes.{forward}"
+            found[name] = found.get(name, 0) + number
+    return found
+
+
+def _named(
+    costs: Mapping[Place, Amounts],
+    totals: Mapping[str, Number],
+    dtypes: Sequence[str],
+    efficiency: Efficiency,
+    communicates: bool,
+) -> dict[str, Number]:
+    """Every number of the report by its name."""
+    times = _times(costs, _machine_of_keys(dtypes, communicates), efficiency)
     columns: dict[str, list[Number]] = {}
-    for place, amounts in record.costs.items():
+    for place, amounts in costs.items():
         where_to = f"modules/{place.module}/{place.stage}"
-        for name in AMOUNTS if form.communicates else _ON_ONE_DEVICE:
+        for name in AMOUNTS if communicates else _ON_ONE_DEVICE:
             columns.setdefault(f"{where_to}/{name}", []).append(getattr(amounts, name))
         for case in CASES:
             columns.setdefault(f"{where_to}/time_s.{case}", []).append(times[place][case])
     named: dict[str, Number] = {name: total(parts) for name, parts in columns.items()}
-    named |= {f"totals/{name}": number for name, number in form.plan.totals().items()}
-    everything = {**costs.values, **_machine_values(device, form.dtypes, scenario.execution, form.communicates)}
-    page_keys, derived = family.scenario_keys(config, scenario)
-    named = dict(zip(named, _substituted(list(named.values()), everything, derived), strict=True))
-    values = {name: value for name, value in everything.items() if name not in derived} | page_keys
+    return named | {f"totals/{name}": number for name, number in totals.items()}
+
+
+def _written(named: Mapping[str, Number], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The document, with the keys that it uses."""
     nodes, roots = write_graph(named)
     used = {node[1] for node in nodes if node[0] == "key"}
     return {

@@ -59,12 +59,14 @@ def build_report(
     device: Device,
     efficiency: Efficiency = DEFAULT,
     labels: Labels = _LABELS,
+    *,
+    analysis: Analysis | None = None,
 ) -> AnalyticModelReport:
-    """Work out a scenario on a device and write it down under the contract.
+    """Work out a scenario on a device, if that is not done yet, and write it down under the contract.
 
     Raises ScenarioError for what the model cannot have, what the device lacks, and what does not fit it.
     """
-    analysis = analyze(family, config, scenario, device, efficiency)
+    analysis = analysis or analyze(family, config, scenario, device, efficiency)
     described = family.describe(config, scenario)
     resolved = scenario.resolve()
     return assemble(

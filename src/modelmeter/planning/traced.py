@@ -20,6 +20,7 @@ from modelmeter.errors import ScenarioError, UnknownNameError, UsageError
 from modelmeter.families.registry import families, get_family
 from modelmeter.planning.analysis import common_assumptions
 from modelmeter.planning.capacity import rates_of
+from modelmeter.planning.expressions import traced_expressions
 from modelmeter.planning.model_facts import facts_of
 from modelmeter.planning.report import Labels, assemble, tool
 from modelmeter.planning.traced_run import TracedRun
@@ -59,12 +60,12 @@ class TracedQuestion:
         )
         return found
 
-    def report(self) -> AnalyticModelReport:
-        """Work it out.
+    def report(self, analysis: Analysis | None = None) -> AnalyticModelReport:
+        """Work it out, from its ``analysis`` where that is at hand.
 
         Raises ScenarioError for a dtype that the device lacks, and what does not fit its memory.
         """
-        return _report(self)
+        return _report(self, analysis or self.analysis())
 
     def described(self) -> Mapping[str, Any]:
         """The scenario as it was run."""
@@ -115,9 +116,8 @@ def needing_another_trace(question: TracedQuestion, changes: Mapping[str, Any]) 
     return [name for name, value in changes.items() if name not in LEVERS and getattr(question.scenario, name) != value]
 
 
-def _report(question: TracedQuestion) -> AnalyticModelReport:
+def _report(question: TracedQuestion, analysis: Analysis) -> AnalyticModelReport:
     run, scenario, labels = question.run, question.scenario, question.labels
-    analysis = question.analysis()
     of_family = run.kind == "family" and run.name in families()
     if of_family:
         family = get_family(run.name)
@@ -144,7 +144,7 @@ def _report(question: TracedQuestion) -> AnalyticModelReport:
         workload=workload,
         qualified=lambda name: run.class_names.get(name, name),
         capacity=rates_of(analysis, largest_batch=None),
-        expressions=None,
+        expressions=traced_expressions(run.tree, scenario.execution, question.device, question.efficiency),
     )
 
 

@@ -62,12 +62,14 @@ class Question:
         """Costs, times and memory. Raises ScenarioError as ``report`` does."""
         return analyze(self.family, self.config, self.scenario, self.device, self.efficiency)
 
-    def report(self) -> AnalyticModelReport:
-        """Work it out.
+    def report(self, analysis: Analysis | None = None) -> AnalyticModelReport:
+        """Work it out, from its ``analysis`` where that is at hand.
 
         Raises ScenarioError for what the model cannot have, what the device lacks, and what does not fit.
         """
-        return build_report(self.family, self.config, self.scenario, self.device, self.efficiency, self.labels)
+        return build_report(
+            self.family, self.config, self.scenario, self.device, self.efficiency, self.labels, analysis=analysis
+        )
 
 
 def question_of(report: AnalyticModelReport) -> Question | TracedQuestion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
+from html import escape
 
 from modelmeter.render.labels import plain
 
@@ -91,7 +91,7 @@ def fitted(words: str, width: float, size: float = 13) -> str:
 
 
 def _text(words: str) -> str:
-    return escape(plain(words), {'"': "&quot;"})
+    return escape(plain(words)).replace("&#x27;", "'")
 
 
 def _n(number: float) -> str:

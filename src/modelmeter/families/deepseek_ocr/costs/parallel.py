@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 from attrs import evolve, frozen
 
 from modelmeter.cost.arithmetic import Number, ceil_div, maximum
@@ -125,6 +124,8 @@ def counted_load(
     decoder: DecoderConfig, policy: RoutingPolicy, tokens: int, own: int, layers: int, forward: int, ranks: int
 ) -> Load:
     """The same counted from a policy's tables of one forward: in every layer, the device with the most copies."""
+    import numpy as np
+
     assert decoder.n_routed_experts and decoder.num_experts_per_tok
     top_k = decoder.num_experts_per_tok
     rows = calls = most = exchanged = 0

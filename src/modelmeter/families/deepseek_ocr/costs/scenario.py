@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
 
-import numpy as np
 from attrs import evolve
 
 from modelmeter.cost.arithmetic import Number, less
@@ -247,6 +246,8 @@ def moe_layers(decoder: DecoderConfig) -> int:
 
 def _counted(decoder: DecoderConfig, policy: RoutingPolicy, tokens: int, layers: int, forward: int) -> Load:
     """What the policy's tables give the experts of one forward."""
+    import numpy as np
+
     experts, top_k = decoder.n_routed_experts, decoder.num_experts_per_tok
     assert experts and top_k
     calls, found = 0, []
