@@ -13,38 +13,61 @@ import pytest
 import torch
 from torch import nn
 
+from command import Outcome, command
 from modelmeter.cli.verify import DIFFERENT
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def _commands() -> list[str]:
+OWN_PROCESS = ("measure",)
+"""Commands that change settings of the process they run in."""
+
+
+def _commands(page: Path) -> list[str]:
     found = []
-    for page in PAGES:
-        for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-            found += [line[2:].partition("  #")[0].strip() for line in block.splitlines() if line.startswith("$ ")]
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        found += [line[2:].partition("  #")[0].strip() for line in block.splitlines() if line.startswith("$ ")]
     return found
 
 
-def _programs() -> list[str]:
-    return [command for command in _commands() if command.startswith("modelmeter ")]
+def _programs() -> dict[str, str]:
+    """Every command of ours once, however often it is shown, and the first page that shows it."""
+    found: dict[str, str] = {}
+    for page in PAGES:
+        for shown in _commands(page):
+            if shown.startswith("modelmeter "):
+                found.setdefault(shown, page.name)
+    return found
 
 
-@pytest.mark.parametrize("command", _programs())
-def test_commands_shown_run(command: str, tmp_path: Path) -> None:
-    if "svg" in command and shutil.which("dot") is None:
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A reader's folder for each page, where the page's commands follow one another."""
+    found = {page: tmp_path_factory.mktemp("reader") for page in sorted({*_programs().values()})}
+    for folder in found.values():
+        (folder / "examples").symlink_to(ROOT / "examples")
+    return found
+
+
+@pytest.mark.parametrize(("shown", "page"), _programs().items())
+def test_commands_shown_run(shown: str, page: str, folders: dict[str, Path]) -> None:
+    if "svg" in shown and shutil.which("dot") is None:
         pytest.skip("Graphviz is not installed")
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    program = [sys.executable, "-m", "modelmeter", *shlex.split(command)[1:]]
-    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    words = shlex.split(shown)[1:]
+    if words[0] in OWN_PROCESS:
+        program = [sys.executable, "-m", "modelmeter", *words]
+        done = subprocess.run(program, cwd=folders[page], capture_output=True, text=True, check=False)
+        outcome = Outcome(done.returncode, done.stdout, done.stderr)
+    else:
+        outcome = command(*words, cwd=folders[page])
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.strip()
 
 
 def test_every_make_target_shown_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    shown = {command.split()[1] for command in _commands() if command.startswith("make ")}
+    shown = {words.split()[1] for page in PAGES for words in _commands(page) if words.startswith("make ")}
     assert shown
     assert shown <= targets
 
