@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from command import OUTPUT, USAGE, command, refused
+from command import OUTPUT, SMALL, USAGE, command, refused, write_small
 from modelmeter import CallGraph
 from modelmeter.cli.report import html_of, subject_of
 from modelmeter.contracts import load_report, save_report
@@ -125,6 +125,40 @@ def test_a_file_that_exists_stays_as_it_is(tmp_path: Path):
     assert command("report", GRAPH, "--out", out, "--force").code == 0
 
 
+ANALYZE = ("analyze", "small.json", "--base-size", "128", "--image-size", "64", "--page", "100x150")
+
+
+def test_analyze_writes_a_page(tmp_path: Path):
+    write_small(tmp_path)
+    done = command(*ANALYZE, "--html", "page.html", "--quiet", "--out", "runs/a", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[1:] == ["artifacts_dir runs/a", "page page.html"]
+    report = load_report(tmp_path / "runs/a/report.json")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == html_of(subject_of(report))
+    done = command(*ANALYZE, "--html", "page.html", "--force", "--quiet", cwd=tmp_path)
+    assert (done.code, done.out) == (0, "page page.html\n")
+
+
+def test_trace_writes_a_page(tmp_path: Path):
+    write_small(tmp_path)
+    done = command(*SMALL, "--html", "page.html", "--quiet", "--out", "runs/a", cwd=tmp_path)
+    assert (done.code, done.out) == (0, "")
+    graph = CallGraph.load(tmp_path / "runs/a/callgraph.json")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == html_of(subject_of(graph=graph))
+    done = command(*SMALL, "--html", "new/page.html", cwd=tmp_path)
+    assert done.code == 0 and done.out.endswith("Wrote new/page.html\n")
+
+
+@pytest.mark.parametrize("arguments", [ANALYZE, SMALL], ids=["analyze", "trace"])
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, arguments: tuple[str, ...]):
+    write_small(tmp_path)
+    (tmp_path / "mine.html").write_text("mine")
+    said = refused(USAGE, *arguments, "--html", "page.pdf", cwd=tmp_path)
+    assert said == "--html page.pdf is no HTML file; name it page.html"
+    assert "--force" in refused(OUTPUT, *arguments, "--html", "mine.html", cwd=tmp_path)
+    assert "is a file, not a folder" in refused(OUTPUT, *arguments, "--html", "mine.html/page.html", cwd=tmp_path)
+
+
 HOSTILE = "</script><script>alert(1)</script><!-- \u2028\u2029 & <img src=x onerror=alert(1)> \ud800"
 
 
@@ -190,7 +224,16 @@ def test_single_modules_are_those_of_the_call_graph():
         assert parent < 0 or f"{found['id'][parent]}->{name}" in graph.edges
 
 
-def test_formulas_are_there_for_leaf_modules():
-    formulas = example_data()["formulas"]
-    one = formulas["layers.[0-11].self_attn.o_proj"]
-    assert one["letters"] and one["numbers"] and one["symbols"]
+def test_formulas_have_letters_and_numbers_that_come_to_the_figures():
+    data = example_data()
+    one = data["formulas"]["layers.[0-11].self_attn.o_proj"]
+    assert {letter: values for letter, _, values in one["symbols"]}["D"] == ["1,280"]
+    first = one["formulas"][0]
+    assert first["title"] == "matrix FLOPs" and "\\cdot" in first["letters"]
+    place = next(at for at, row in enumerate(data["modules"]) if row["id"] == "layers.[0-11].self_attn.o_proj")
+    total = sum(int(part["total"].replace(",", "")) for part in first["parts"])
+    assert total == load_report(REPORT).module_metrics[place].total_flops_tflops * 1e12
+    for part in first["parts"]:
+        assert int(part["value"].replace(",", "")) * int(part["calls"].replace(",", "")) == int(
+            part["total"].replace(",", "")
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from command import LLAMA, command, write_json
 from modelmeter.contracts import load_report
 from modelmeter.contracts.expressions import evaluate_graph
 from modelmeter.contracts.report import AnalyticModelReport
@@ -35,14 +37,39 @@ ASKED: list[dict[str, Any]] = [
 ]
 
 
-@cache
-def example() -> AnalyticModelReport:
-    return load_report(EXAMPLE)
+SHARED = {"expert_parallel": 4, "devices": 8, "batch": 32, "execution": "graph"}
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *(("example", asked) for asked in ASKED),
+    ("shared", {}),
+    ("shared", {"device": "h200", "batch": 61, "execution": "eager", "attention": "eager"}),
+    ("shared", {"decode_steps": 0, "pages": (Page(grid=(1, 1)),)}),
+    ("traced", {}),
+    ("traced", {"device": "rtx-5090", "execution": "graph"}),
+]
+"""Reports and changes: one of a closed form, one of several devices, one from a trace."""
 
 
 @cache
-def live() -> dict[str, Any]:
-    found = live_report(example(), load_catalogue().values())
+def example(subject: str = "example") -> AnalyticModelReport:
+    if subject == "traced":
+        return traced()
+    report = load_report(EXAMPLE)
+    return changed(question_of(report), SHARED).report() if subject == "shared" else report
+
+
+def traced() -> AnalyticModelReport:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_json(folder / "config.json", LLAMA)
+        options = ("--input-ids", "2x24", "--decode-steps", "9", "--out", "runs", "--quiet")
+        assert command("analyze", "config.json", *options, cwd=folder).code == 0
+        return load_report(folder / "runs" / "report.json")
+
+
+@cache
+def live(subject: str = "example") -> dict[str, Any]:
+    found = live_report(example(subject), load_catalogue().values())
     assert found is not None
     return found
 
@@ -61,9 +88,9 @@ def unpacked(graph: Mapping[str, Any], variant: int) -> dict[str, Any]:
     return {"nodes": nodes, "roots": dict(zip(graph["names"], graph["roots"][variant], strict=True))}
 
 
-def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+def answer(subject: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What a page works out for these changes, as its script does."""
-    document = live()
+    document = live(subject)
     own = document["variants"][0]
     attention, dtype = asked.get("attention", own["attention"]), asked.get("dtype", own["dtype"])
     variant = next(
@@ -71,7 +98,9 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         for place, one in enumerate(document["variants"])
         if (one["attention"], one["dtype"]) == (attention, dtype)
     )
-    device = next(one for one in document["devices"] if one["id"] == asked.get("device", "h100-sxm"))
+    device = next(
+        one for one in document["devices"] if one["id"] == asked.get("device", document["levers"]["device"]["value"])
+    )
     keys = {**document["keys"], **device["keys"], "page_width": 1240, "page_height": 1754}
     keys.setdefault("hourly_price_usd", 0.0)
     # What a device lacks is not a number on the page.
@@ -89,9 +118,9 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     return evaluate_graph(unpacked(document["graph"], variant), keys)
 
 
-def fresh(asked: Mapping[str, Any]) -> AnalyticModelReport:
-    question = question_of(example())
-    device = load_catalogue()[asked.get("device", "h100-sxm")]
+def fresh(subject: str, asked: Mapping[str, Any]) -> AnalyticModelReport:
+    question = question_of(example(subject))
+    device = load_catalogue()[asked["device"]] if "device" in asked else None
     return changed(question, asked, device).report()
 
 
@@ -99,10 +128,10 @@ def close(number: float) -> Any:
     return pytest.approx(number, rel=1e-12, abs=1e-300)
 
 
-@pytest.mark.parametrize("asked", ASKED, ids=str)
-def test_modules_are_those_of_a_fresh_report(asked: dict[str, Any]):
-    found, report = answer(asked), fresh(asked)
-    assert [node.module_id for node in report.modules] == [node.module_id for node in example().modules]
+@pytest.mark.parametrize(("subject", "asked"), CASES, ids=str)
+def test_modules_are_those_of_a_fresh_report(subject: str, asked: dict[str, Any]):
+    found, report = answer(subject, asked), fresh(subject, asked)
+    assert [node.module_id for node in report.modules] == [node.module_id for node in example(subject).modules]
     places = {node.module_id: place for place, node in enumerate(report.modules)}
     compared = 0
     for metrics in report.module_metrics:
@@ -130,18 +159,19 @@ def test_modules_are_those_of_a_fresh_report(asked: dict[str, Any]):
         assert found[f"{where}/share"] == close(entry.share_of_stage_time)
         assert (["", *BOUNDS])[found[f"{where}/bound"] + 1] == entry.bound
         compared += 1
-    assert compared > 100
+    assert compared > (20 if subject == "traced" else 100)
 
 
-@pytest.mark.parametrize("asked", ASKED, ids=str)
-def test_the_run_is_that_of_a_fresh_report(asked: dict[str, Any]):
-    found, report = answer(asked), fresh(asked)
+@pytest.mark.parametrize(("subject", "asked"), CASES, ids=str)
+def test_the_run_is_that_of_a_fresh_report(subject: str, asked: dict[str, Any]):
+    found, report = answer(subject, asked), fresh(subject, asked)
     capacity, totals = report.capacity, report.totals
     assert capacity is not None and totals is not None
     assert found["run/memory_bytes"] == capacity.memory_bytes
     assert found["run/headroom_bytes"] == capacity.headroom_bytes
     assert found["run/live_bytes"] == totals.peak_live_bytes
-    assert found["run/prompt_positions"] == report.workload.seq_len
+    if subject != "traced":
+        assert found["run/prompt_positions"] == report.workload.seq_len
     assert STAGES[found["run/slowest"]] == capacity.total_time_s.bound_by
     assert STAGES[found["run/slowest_first"]] == capacity.time_to_first_token_s.bound_by
     assert found["0/all/parameters"] == totals.parameters
@@ -157,7 +187,7 @@ def test_the_run_is_that_of_a_fresh_report(asked: dict[str, Any]):
     }.items():
         for case in ("low", "estimate", "high"):
             if interval is None:
-                assert name in ("output_token", "price") and found[f"run/{name}/{case}"] == 0
+                assert not found.get(f"run/{name}/{case}")
             else:
                 assert found[f"run/{name}/{case}"] == close(getattr(interval, case)), name
 
@@ -197,6 +227,26 @@ def test_drawn_routing_keeps_sizes_as_they_are():
         "zipf:1.1" in levers[name]["reason"] for name in ("batch", "text_tokens", "decode_steps", "pages", "page")
     )
     assert levers["device"]["reason"] == ""
+
+
+def test_a_device_says_that_it_cannot_share_layers():
+    documents = {subject: live(subject) for subject in ("example", "shared")}
+    lacks = {
+        subject: {device["id"] for device in document["devices"] if "interconnect" in device["lacks"]}
+        for subject, document in documents.items()
+    }
+    unconnected = {name for name, device in load_catalogue().items() if device.interconnect_bytes_per_s is None}
+    assert lacks == {"example": set(), "shared": unconnected}
+    assert all(one["needs"][-1] == "interconnect" for one in documents["shared"]["variants"])
+    assert documents["shared"]["levers"]["devices"]["value"] == "8: expert parallel 4"
+
+
+def test_a_traced_report_answers_for_devices_and_execution():
+    levers = live("traced")["levers"]
+    usable = {name for name, lever in levers.items() if not lever["reason"]}
+    assert usable == {"device", "execution"}
+    assert "--retrace" in levers["batch"]["reason"] and levers["batch"]["value"] == 2
+    assert why_not(example("traced")) == ""
 
 
 def test_a_report_without_expressions_says_why():

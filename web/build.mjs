@@ -9,18 +9,33 @@ import { build } from "esbuild";
 const target = new URL("../src/modelmeter/render/page/template.html", import.meta.url);
 
 async function bundled(entry) {
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
     absWorkingDir: import.meta.dirname,
     entryPoints: [entry],
     bundle: true,
     write: false,
+    metafile: true,
     minify: true,
     charset: "utf8",
     legalComments: "none",
     format: entry.endsWith(".ts") ? "iife" : undefined,
     target: ["es2022", "chrome110", "firefox115", "safari16.4"],
   });
-  return outputFiles[0].text.trim();
+  const [{ inputs }] = Object.values(metafile.outputs);
+  return { text: outputFiles[0].text.trim(), files: Object.keys(inputs).filter((name) => inputs[name].bytesInOutput) };
+}
+
+// Licences ask to go along with copies: those of the packages that the script has something of, equal ones once.
+async function licences(files) {
+  const names = new Set(files.map((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1]).filter(Boolean));
+  const holders = new Map();
+  for (const name of [...names].sort()) {
+    const text = await readFile(new URL(`node_modules/${name}/LICENSE`, import.meta.url), "utf8");
+    const plain = text.trim().replaceAll("\r\n", "\n").replaceAll("--", "- -");
+    holders.set(plain, [...(holders.get(plain) ?? []), name]);
+  }
+  const parts = [...holders].map(([text, packages]) => `${packages.join(", ")}:\n\n${text}`);
+  return `<!-- This page's script has parts of the following packages.\n\n${parts.join("\n\n")}\n-->`;
 }
 
 // Neither may hold what ends its element; in scripts "<\/script" means the same.
@@ -32,9 +47,9 @@ async function template() {
     bundled("src/main.ts"),
     bundled("src/style/page.css"),
   ]);
-  if (style.includes("</style")) throw new Error("the styles hold </style");
-  const parts = { "/*style*/": style, "/*script*/": inScript(script) };
-  return html.replace(/\/\*(?:style|script)\*\//g, (mark) => parts[mark]);
+  if (style.text.includes("</style")) throw new Error("the styles hold </style");
+  const parts = { "/*style*/": style.text, "/*script*/": inScript(script.text), "<!--licences-->": await licences(script.files) };
+  return html.replace(/\/\*(?:style|script)\*\/|<!--licences-->/g, (mark) => parts[mark]);
 }
 
 const text = await template();

@@ -8,10 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from modelmeter import CallGraph
+from attrs import evolve
+
+from modelmeter import CallGraph, Scenario
 from modelmeter.cli.report import subject_of
 from modelmeter.contracts import load_report
 from modelmeter.contracts.report import AnalyticModelReport
+from modelmeter.planning.traced import TracedQuestion
+from modelmeter.planning.traced_run import TracedRun
+from modelmeter.planning.what_if import Question, question_of
 from modelmeter.render.page import Subject, page_data
 from modelmeter.schema.callgraph import Cost, ModuleCost, ParameterInfo
 
@@ -32,13 +37,35 @@ def graph() -> CallGraph:
 
 
 @cache
+def subject() -> Subject:
+    """The example report; its expressions are worked out once."""
+    return subject_of(report())
+
+
+@cache
 def both() -> dict[str, Any]:
-    return page_data(subject_of(report(), graph()))
+    return page_data(evolve(subject(), graph=graph()))
 
 
 @cache
 def report_alone() -> dict[str, Any]:
-    return page_data(subject_of(report()))
+    return page_data(subject())
+
+
+@cache
+def traced_question() -> TracedQuestion:
+    """The example's costs as if a trace had found them, of a model that takes no pages."""
+    question = question_of(report())
+    assert isinstance(question, Question)
+    tree = question.analysis().tree
+    run = TracedRun(tree, "document", "traced", configuration={}, described={"seq_len": 493}, class_names={})
+    scenario = Scenario(decode_steps=question.scenario.decode_steps, device=question.device.id)
+    return TracedQuestion(run, scenario, question.device, question.efficiency, question.labels)
+
+
+@cache
+def traced() -> dict[str, Any]:
+    return page_data(subject_of(traced_question().report()))
 
 
 def of_graph(found: CallGraph) -> dict[str, Any]:
@@ -46,7 +73,11 @@ def of_graph(found: CallGraph) -> dict[str, Any]:
 
 
 def compared(other: AnalyticModelReport) -> dict[str, Any]:
-    return page_data(subject_of(report()), Subject(other))
+    return page_data(subject(), Subject(other))
+
+
+def compared_graphs(found: CallGraph, other: CallGraph) -> dict[str, Any]:
+    return page_data(subject_of(graph=found), Subject(graph=other))
 
 
 def simple_graph(names: list[str], cost: Cost | None = None) -> CallGraph:
@@ -72,11 +103,29 @@ def hostile_graph() -> CallGraph:
     return simple_graph([HOSTILE, BREAKING, "=cmd|' /C calc'!A0"])
 
 
+def hostile_before() -> CallGraph:
+    """The same with a module less, and another whose name is no better."""
+    return simple_graph([HOSTILE, "<svg onload=globalThis.hit=1>"])
+
+
 def large_graph(number: int) -> CallGraph:
     """Modules of as many classes, twenty below each: nothing folds."""
     found = simple_graph([f"m{place}" for place in range(number)])
     found.edges = {f"{'root' if place < 20 else f'm{place // 20 - 1}'}->m{place}": 1 for place in range(number)}
     return found
+
+
+def large_page(number: int) -> dict[str, Any]:
+    """The page of a graph that is too large to draw, its rows and figures repeated until there are so many."""
+    data = of_graph(large_graph(6000))
+    modules, columns = data["modules"], data["figures"]["columns"]
+    known = len(modules)
+    for place in range(known, number):
+        like = modules[place % known or 1]
+        modules.append({**like, "id": f"n{place}", "name": f"n{place}"})
+        for column in columns.values():
+            column.append(column[place % known or 1])
+    return data
 
 
 def rows_of(text: str) -> list[dict[str, str]]:

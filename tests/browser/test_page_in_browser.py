@@ -8,39 +8,23 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from page_actions import TABS, row, saved
 from page_subjects import (
-    BREAKING,
-    HOSTILE,
+    EXAMPLES,
     both,
     compared,
-    hostile_graph,
-    large_graph,
     of_graph,
     report,
     report_alone,
     rows_of,
-    simple_graph,
 )
 from page_subjects import graph as example_graph
 
-from modelmeter import CallGraph
+from command import command
 from modelmeter.planning.what_if import changed, question_of
-from modelmeter.schema.callgraph import Cost
 
 WEB = Path(__file__).parents[2] / "web"
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
-
-TABS = ("Roofline", "Icicle", "Call graph", "Memory over the run", "Compare")
-
-
-def row(page: Any, identity: str) -> Any:
-    return page.locator(".row", has=page.locator(f'.name-text[title="{identity}"]'))
-
-
-def saved(page: Any, button: Any) -> str:
-    with page.expect_download() as waiting:
-        button.click()
-    return Path(waiting.value.path()).read_text(encoding="utf-8")
 
 
 def test_it_is_there_at_once(opened: Any):
@@ -69,13 +53,38 @@ def test_a_module_is_opened_selected_and_seen_everywhere(opened: Any):
     assert panel.count() == 0
 
 
-def test_a_drawing_selects_as_well(opened: Any):
+def test_drawings_select_as_well(opened: Any):
+    page = opened(both())
+    marks = {"Roofline": "button", "Icicle": "treeitem", "Call graph": "treeitem", "Memory over the run": "button"}
+    for tab, role in marks.items():
+        page.get_by_role("tab", name=tab).click()
+        page.keyboard.press("Escape")
+        assert page.locator(".details").is_hidden()
+        # Enter on a mark does what a click on it does, and reaches those that others lie on.
+        page.locator(f".drawing .mm-mark[role={role}]").nth(1).dispatch_event("click")
+        selected = page.locator(".details h2").inner_text()
+        chosen = page.locator(".row[aria-selected=true]")
+        assert chosen.locator(".name-text").get_attribute("title") == selected, tab
+        assert chosen.is_visible(), tab
+
+
+def test_formulas_are_typeset_and_fit(opened: Any):
     page = opened(report_alone())
-    page.get_by_role("tab", name="Icicle").click()
-    page.locator(".drawing [tabindex]").first.focus()
-    page.keyboard.press("ArrowDown")
-    page.locator(".drawing g[data-id], .drawing [role=treeitem], .drawing [role=button]").nth(2).click(force=True)
-    assert page.locator(".details h2").count() == 1
+    formulas = report_alone()["formulas"]
+    longest = sorted(formulas, key=lambda name: max(len(one["letters"]) for one in formulas[name]["formulas"]))[-3:]
+    for name in ("layers.[0-11].self_attn", *longest):
+        page.get_by_role("searchbox").fill(name)
+        row(page, name).locator(".name-text").click()
+        # A line for the letters, and one for each part of the run that has numbers.
+        lines = [1 + sum(1 for part in one["parts"] if part["numbers"]) for one in formulas[name]["formulas"]]
+        shown = page.locator(".details .math")
+        assert shown.count() == sum(line for line in lines if line > 1), name
+        assert page.locator(".details .math math").count() == shown.count()
+        assert page.locator(".details .temml-error").count() == 0
+        assert shown.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth).length") == 0, name
+        total = formulas[name]["formulas"][0]["parts"][0]["total"]
+        assert page.locator(".details .result strong").first.inner_text() == total
+        page.keyboard.press("Escape")
 
 
 def test_search_finds_modules_and_classes(opened: Any):
@@ -142,6 +151,16 @@ def test_everything_goes_by_keyboard(opened: Any):
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.id") == "tab-icicle"
     assert page.get_by_role("tab", name="Icicle").get_attribute("aria-selected") == "true"
+    page.locator(".skip").focus()
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.name") == "device":
+            break
+    page.keyboard.press("ArrowDown")
+    assert "device=" in page.evaluate("location.hash")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert "execution=graph" in page.evaluate("location.hash")
     controls = page.locator(":is(button, select, input, summary):not([role=tab], .drawing *)")
     assert controls.evaluate_all("all => all.filter(one => one.tabIndex < 0).map(one => one.outerHTML)") == []
 
@@ -150,10 +169,10 @@ def test_a_link_brings_everything_back(opened: Any):
     page = opened(report_alone())
     page.get_by_label("Batch", exact=True).fill("16")
     page.get_by_label("Crop grid").select_option("3x2")
-    page.get_by_role("button", name="Pin as baseline").click()
+    page.get_by_role("button", name="Pin baseline").click()
     page.get_by_label("Device", exact=True).select_option("h200")
     page.get_by_role("tab", name="Compare").click()
-    page.get_by_role("button", name="Bytes moved").click()
+    page.get_by_role("button", name="Bytes", exact=True).click()
     row(page, "sam_model").locator(".name-text").click()
     page.get_by_role("button", name="Colours").click()
     fragment = page.evaluate("location.hash")
@@ -162,7 +181,8 @@ def test_a_link_brings_everything_back(opened: Any):
     assert other.locator(".tiles").inner_text() == page.locator(".tiles").inner_text()
     assert other.locator(".compare").inner_text() == page.locator(".compare").inner_text()
     assert other.locator(".details h2").inner_text() == "sam_model"
-    assert other.get_by_role("columnheader", name="Bytes moved").get_attribute("aria-sort") == "descending"
+    header = other.locator(".grid").get_by_role("columnheader", name="Bytes", exact=True)
+    assert header.get_attribute("aria-sort") == "descending"
     assert other.evaluate("document.documentElement.dataset.theme") == "light"
     assert other.evaluate("location.hash") == fragment
 
@@ -205,117 +225,31 @@ def test_drawings_are_saved_as_pictures(opened: Any):
         assert picture.find(".//{http://www.w3.org/2000/svg}style") is not None
 
 
-def test_names_stay_text(opened: Any):
-    page = opened(of_graph(hostile_graph()))
+@pytest.mark.slow
+def test_full_size_is_small_and_there_within_a_second(opened: Any, tmp_path: Path):
+    """On a machine that has nothing else to do; the test above leaves time for one that has."""
+    for words in (("analyze", "deepseek-ocr"), ("trace", "deepseek-ocr", str(EXAMPLES / "sample_page.png"))):
+        assert command(*words, "--out", words[0], "--quiet", cwd=tmp_path).code == 0
+    documents = ("analyze/report.json", "trace/callgraph.json")
+    assert command("report", *documents, "--out", "page.html", cwd=tmp_path).code == 0
+    assert (tmp_path / "page.html").stat().st_size < 3e6
+    page = opened(tmp_path / "page.html")
     page.wait_for_selector(".row")
-    page.get_by_role("button", name="Expand all").click()
-    for name in (HOSTILE, "</script>"):
-        page.locator(".row", has_text=name).first.locator(".name-text").click()
-        assert name in page.locator(".details h2").inner_text()
-        for tab in TABS:
-            page.get_by_role("tab", name=tab).click()
-            page.locator(".row").nth(1).hover()
-            if page.locator(".tab-row").get_by_role("button", name="SVG").count():
-                picture = saved(page, page.locator(".tab-row").get_by_role("button", name="SVG"))
-                ElementTree.fromstring(picture)
-                assert "<img" not in picture and "<script" not in picture
-    table = rows_of(saved(page, page.locator(".toolbar").get_by_role("button", name="CSV")))
-    names = [entry["module"] for entry in table]
-    assert HOSTILE in names and "'=cmd|' /C calc'!A0" in names
-    page.get_by_role("searchbox").fill("<img")
-    assert page.locator(".row").count() == 1
-    assert page.evaluate("globalThis.hit") is None
-    assert page.locator("img").count() == 0
-    assert page.evaluate("JSON.parse(document.getElementById('page-data').textContent).modules.length") == 4
-
-
-def test_names_stay_text_in_links(opened: Any):
-    page = opened(of_graph(hostile_graph()), f"#selected={BREAKING.replace('&', '%26')}")
-    page.wait_for_selector(".details")
-    assert page.evaluate("globalThis.hit") is None
-
-
-def test_a_call_graph_alone_says_what_is_missing(opened: Any):
-    page = opened(of_graph(example_graph()))
-    assert "from a call graph alone" in page.locator(".head").inner_text()
-    assert page.locator(".controls input:enabled, .controls select:enabled").count() == 0
-    assert "a call graph alone holds no closed form" in page.locator(".controls").inner_text()
-    page.get_by_role("tab", name="Roofline").click()
-    assert "needs a report" in page.locator(".drawing").inner_text()
-
-
-def test_a_report_alone_says_what_is_missing(opened: Any):
-    page = opened(report_alone())
-    assert "from a report alone" in page.locator(".head").inner_text()
-    page.get_by_role("tab", name="Memory over the run").click()
-    assert "Give a callgraph.json" in page.locator(".drawing").inner_text()
-
-
-def test_levers_out_of_use_say_why(opened: Any):
-    from modelmeter.cli.report import subject_of
-    from modelmeter.render.page import page_data
-
-    drawn = changed(question_of(report()), {"routing": "zipf:1.1"}).report()
-    page = opened(page_data(subject_of(drawn)))
-    batch = page.get_by_label("Batch", exact=True)
-    assert batch.is_disabled()
-    described = batch.get_attribute("aria-describedby")
-    assert "zipf:1.1" in page.locator(f"#{described}").inner_text()
-    page.locator("input[name=execution][value=graph]").check(force=True)
-    fresh = changed(question_of(drawn), {"execution": "graph"}).report()
-    assert fresh.capacity
-    shown = float(page.locator(".tile dd").first.get_attribute("title").split()[0])
-    assert shown == pytest.approx(fresh.capacity.total_time_s.estimate, rel=1e-12)
-
-
-def test_an_empty_model_and_a_single_module(opened: Any):
-    page = opened(of_graph(CallGraph()))
-    assert "No module ran" in page.locator(".head").inner_text()
-    for tab in TABS:
-        page.get_by_role("tab", name=tab).click()
-    page = opened(of_graph(simple_graph([])))
-    assert page.locator(".row").count() == 1
-    for tab in TABS:
-        page.get_by_role("tab", name=tab).click()
-
-
-def test_numbers_beyond_53_bits_are_not_shown_as_if_exact(opened: Any):
-    large = 2**60 + 1
-    cost = Cost(matrix_flops=large, bytes_read=large, bytes_written=0, launches=1, output_bytes=large, peak_bytes=large)
-    page = opened(of_graph(simple_graph(["one"], cost)))
-    page.wait_for_selector(".row")
-    assert "1.15 EFLOP" in row(page, "one").inner_text()
-    title = row(page, "one").locator(".cell.is-number[title*=FLOP]").first.get_attribute("title")
-    assert title == "about 1.152922e+18 FLOP"
-    for tab in TABS:
-        page.get_by_role("tab", name=tab).click()
-
-
-def test_a_hundred_thousand_modules_stay_usable(opened: Any):
-    page = opened(of_graph(large_graph(20_000)))
-    page.wait_for_selector(".row")
-    page.get_by_role("button", name="Expand all").click()
-    assert page.locator(".row").count() < 100
-    assert page.locator(".grid").get_attribute("aria-rowcount") == "20002"
-    page.locator(".grid").focus()
-    page.keyboard.press("End")
-    assert page.locator(".row.is-active").get_attribute("aria-rowindex") == "20002"
-    page.get_by_role("searchbox").fill("m19999")
-    assert page.locator(".row-count").inner_text() == "1 found"
-    for tab in TABS:
-        page.get_by_role("tab", name=tab).click()
+    assert page.evaluate("performance.now()") < 1000
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make page")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["both", "graph"])
-def test_axe_finds_nothing(opened: Any, scheme: str, kind: str):
+@pytest.mark.parametrize(("kind", "scheme"), [("both", "light"), ("both", "dark"), ("graph", "light")])
+def test_axe_finds_nothing(opened: Any, kind: str, scheme: str):
     page = opened(both() if kind == "both" else of_graph(example_graph()), color_scheme=scheme, bypass_csp=True)
     page.wait_for_selector(".row")
     page.locator(".row").nth(3).locator(".name-text").click()
     page.add_script_tag(path=str(AXE))
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
+        if tab == TABS[-1] and kind == "both":
+            page.get_by_label("Batch", exact=True).fill("4000")
+            page.wait_for_selector(".refusal")
         found = page.evaluate("axe.run().then(found => found.violations)")
         short = [(one["id"], [node["html"][:160] for node in one["nodes"]][:3]) for one in found]
         assert short == [], f"{tab}: {json.dumps(short, indent=1)}"

@@ -48,13 +48,11 @@ def report(
         Do not say what was written.
     """
     from modelmeter.render.page import Subject
-    from modelmeter.schema.files import check_writable, write_file
+    from modelmeter.schema.files import write_file
 
     if not documents:
         raise UsageError("there is nothing to show", remedy="give a report.json, a callgraph.json, or both")
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--out {out.name} is no HTML file", remedy=f"name it {out.with_suffix('.html').name}")
-    check_writable(out.parent, [out.name], force=force)
+    check_page(out, force=force)
     subject = subject_of(**_loaded(documents), device_file=device_file)
     other = None if compare is None else Subject(**_loaded([compare]))
     if other is not None and (other.report is None) != (subject.report is None):
@@ -65,6 +63,19 @@ def report(
     write_file(out, html_of(subject, other), force=force)
     if not quiet:
         print(f"Wrote {out}")
+
+
+def check_page(out: Path, option: str = "--out", *, force: bool) -> None:
+    """Refuse early what could not be written later, and a name that no browser would open.
+
+    Raises UsageError and OutputError.
+    """
+    from modelmeter.schema.files import check_writable
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        named = out.with_suffix(".html").name if out.name else "page.html"
+        raise UsageError(f"{option} {out} is no HTML file", remedy=f"name it {named}")
+    check_writable(out.parent, [out.name], force=force)
 
 
 def html_of(subject: Subject, other: Subject | None = None) -> str:

@@ -223,3 +223,9 @@ class AnalyticModelReport:
     totals: ReportTotals | None = None
     capacity: Capacity | None = None
     expressions: FreeData | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from modelmeter.contracts.notebook import report_table
+
+        return report_table(self)

@@ -20,6 +20,12 @@ REQUIRED = "required"
 STAGES = ("vision", "projector", "prefill", "decode", "other")
 """The parts that a run is split into; their costs add up to the whole."""
 
+BACKWARD = "backward"
+"""How the names of a training run's backwards begin, and their stage."""
+
+RUN_STAGES = (*STAGES, BACKWARD)
+"""The parts of any run: a training run has one more."""
+
 
 @frozen
 class TensorSignature:
@@ -314,6 +320,12 @@ class CallGraph:
         from modelmeter.schema.codec import dump_json
 
         return dump_json(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from modelmeter.schema.notebook import call_graph_table
+
+        return call_graph_table(self)
 
     def __repr__(self) -> str:
         from modelmeter.units import format_bytes, format_count, format_flops

@@ -51,7 +51,8 @@ export interface Variant {
   attention_label: string;
   dtype: string;
   dtype_label: string;
-  peaks: string[];
+  /** What a device must have: peaks by data type, and a connection to others where layers are shared. */
+  needs: string[];
   vision_attention: string;
   decoder_attention: string;
 }
@@ -87,7 +88,10 @@ export interface ModeLever {
 }
 
 export interface Levers {
+  attention: { reason: string };
   batch: NumberLever;
+  devices: ChoiceLever;
+  dtype: { reason: string };
   decode_steps: NumberLever;
   pages: NumberLever;
   text_tokens: NumberLever;
@@ -108,11 +112,20 @@ export interface Live {
   variants: Variant[];
 }
 
+/** A formula in one part of the run: with numbers as LaTeX, what a call and all calls come to as text. */
+export interface FilledFormula {
+  calls: string;
+  label: string;
+  numbers: string;
+  total: string;
+  value: string;
+}
+
+/** Formulas of a module: LaTeX in letters, and the letters with their meanings and values. */
 export interface Formula {
-  letters: [string, string][];
-  numbers: string[];
+  formulas: { letters: string; parts: FilledFormula[]; title: string }[];
   source: string;
-  symbols: [string, string][];
+  symbols: [letter: string, meaning: string, values: string[]][];
   text: string;
 }
 

@@ -2,7 +2,7 @@
  * Works out a graph of expressions for some values of its keys.
  *
  * What a letter means comes with the graph; only the meaning of the operations is known here. Whole numbers are
- * exact below 2^53.
+ * exact below 2^53. What depends on a key that has no value is NaN.
  */
 
 import type { CompactGraph } from "./data";
@@ -13,11 +13,12 @@ const OPERATIONS: Record<string, (a: number, b: number, c: number) => number> = 
   mul: (a, b) => a * b,
   floordiv: (a, b) => Math.floor(a / b),
   truediv: (a, b) => a / b,
-  maximum: (a, b) => (a >= b ? a : b),
-  minimum: (a, b) => (a <= b ? a : b),
-  equal: (a, b) => (a === b ? 1 : 0),
-  less: (a, b) => (a < b ? 1 : 0),
-  where: (a, b, c) => (a !== 0 ? b : c),
+  // What is not known (NaN) is never compared away: it stays unknown.
+  maximum: (a, b) => (a >= b ? a : b >= a ? b : NaN),
+  minimum: (a, b) => (a <= b ? a : b <= a ? b : NaN),
+  equal: (a, b) => (a === b ? 1 : a < b || a > b ? 0 : NaN),
+  less: (a, b) => (a < b ? 1 : a >= b ? 0 : NaN),
+  where: (a, b, c) => (a === 0 ? c : a === a ? b : NaN),
 };
 
 export class Expressions {

@@ -19,7 +19,7 @@ export function shown(value: number | undefined, unit: Unit): string {
     case "seconds":
       return sign + positiveSeconds(size);
     case "share":
-      return `${(value * 100).toFixed(1)}%`;
+      return value > 0 && value < 0.0005 ? "<0.1%" : `${(value * 100).toFixed(1)}%`;
     case "rate":
       return sign + digits(size);
     case "usd":

@@ -11,7 +11,7 @@ export interface Answer {
   figures: Figures;
   device: Device;
   variant: Variant;
-  /** Why a command would refuse this; the figures are then what they would be. */
+  /** Why a command would refuse this; figures are then what they would be, and unknown where the device lacks one. */
   refusals: string[];
   grid: [number, number] | null;
   /** The page's size in pixels, where it is given so. */
@@ -114,7 +114,7 @@ export class WhatIf {
       const most = figures.get("run/max_positions");
       found.push(`${prompt} prompt positions and ${steps} decode steps exceed the model's ${most}`);
     }
-    const lacking = variant.peaks.find((dtype) => dtype in device.lacks);
+    const lacking = variant.needs.find((name) => name in device.lacks);
     if (lacking) found.push(device.lacks[lacking]!);
     const headroom = figures.get("run/headroom_bytes");
     if (headroom !== undefined && headroom < 0) {

@@ -37,6 +37,8 @@ const NAME_VALUE = "–";
 class Form {
   readonly element: HTMLFormElement;
   private readonly updates: (() => void)[] = [];
+  /** Why levers are out of use, each reason once; by the id that fields name it by. */
+  private readonly reasons = new Map<string, string>();
 
   constructor(
     private readonly context: Context,
@@ -47,24 +49,27 @@ class Form {
       "form",
       { autocomplete: "off", onsubmit: (event: Event) => event.preventDefault() },
       this.choice("device", "Device", live.devices.map((device) => [device.id, device.name]), levers.device.value, levers.device.reason),
-      this.switch("execution", "Execution", [["eager", "eager"], ["graph", "captured graph"]], levers.execution.value),
-      this.switch("attention", "Attention", distinct(live.variants.map((one) => [one.attention, one.attention_label])), live.variants[0]!.attention),
-      this.choice("dtype", "Data type", distinct(live.variants.map((one) => [one.dtype, one.dtype_label])), live.variants[0]!.dtype, ""),
+      this.switch("execution", "Execution", [["eager", "eager"], ["graph", "captured graph"]], levers.execution.value, levers.execution.reason),
+      this.switch("attention", "Attention", distinct(live.variants.map((one) => [one.attention, one.attention_label])), live.variants[0]!.attention, levers.attention.reason),
+      this.choice("dtype", "Data type", distinct(live.variants.map((one) => [one.dtype, one.dtype_label])), live.variants[0]!.dtype, levers.dtype.reason),
+      this.idle("devices", "Devices", levers.devices.value, levers.devices.reason),
       h("hr"),
-      this.mode(levers),
-      ...this.page(levers),
-      this.number("pages", "Pages in a request", levers.pages),
-      h("hr"),
+      ...(levers.pages.value ? [this.mode(levers), ...this.page(levers), this.number("pages", "Pages in a request", levers.pages), h("hr")] : []),
       this.number("batch", "Batch", levers.batch),
       this.number("text_tokens", "Text tokens", levers.text_tokens),
       this.outputTokens(levers.decode_steps),
       this.actions(),
+      ...this.whys(),
     );
     this.update();
   }
 
   update(): void {
     for (const update of this.updates) update();
+  }
+
+  private whys(): HTMLElement[] {
+    return [...this.reasons].map(([reason, id]) => h("p", { class: "why", id }, `Grey: ${reason}.`));
   }
 
   private get settings(): Settings {
@@ -79,13 +84,13 @@ class Form {
 
   private field(name: string, title: string, input: HTMLElement, reason: string, isChanged: () => boolean): HTMLElement {
     const label = h("label", { for: `lever-${name}` }, title);
-    const why = reason ? h("small", { class: "why", id: `why-${name}` }, reason) : null;
     input.id = `lever-${name}`;
     if (reason) {
       input.setAttribute("disabled", "");
-      input.setAttribute("aria-describedby", `why-${name}`);
+      if (!this.reasons.has(reason)) this.reasons.set(reason, `why-${name}`);
+      input.setAttribute("aria-describedby", this.reasons.get(reason)!);
     }
-    const box = h("div", { class: reason ? "field is-idle" : "field", title: reason || null }, label, input, why);
+    const box = h("div", { class: reason ? "field is-idle" : "field", title: reason || null }, label, input);
     this.updates.push(() => box.classList.toggle("is-changed", isChanged()));
     return box;
   }
@@ -100,7 +105,8 @@ class Form {
     return this.field(name, title, input, reason, () => this.settings[name] !== undefined);
   }
 
-  private switch(name: "execution" | "attention", title: string, options: [string, string][], own: string): HTMLElement {
+  private switch(name: "execution" | "attention", title: string, options: [string, string][], own: string, reason: string): HTMLElement {
+    if (reason) return this.idle(name, title, options.map(([, label]) => label).join(", "), reason);
     const radios = options.map(([value, label]) => {
       const radio = h("input", { type: "radio", name, value, onchange: () => this.set({ [name]: value }) });
       this.updates.push(() => (radio.checked = (this.settings[name] ?? own) === value));
@@ -109,6 +115,11 @@ class Form {
     const box = h("fieldset", { class: "field switch" }, h("legend", {}, title), h("div", {}, ...radios));
     this.updates.push(() => box.classList.toggle("is-changed", this.settings[name] !== undefined));
     return box;
+  }
+
+  /** What the report has, of a lever that is out of use. */
+  private idle(name: string, title: string, value: string, reason: string): HTMLElement {
+    return this.field(name, title, h("input", { value, readonly: true }), reason, () => false);
   }
 
   private number(name: "batch" | "pages" | "text_tokens", title: string, lever: NumberLever): HTMLElement {
@@ -161,7 +172,7 @@ class Form {
   private page(levers: Levers): HTMLElement[] {
     const lever = levers.page;
     if (lever.reason) {
-      return [this.field("page", "Page", h("input", { value: NAME_VALUE }), lever.reason, () => false)];
+      return [this.idle("page", "Page", NAME_VALUE, lever.reason)];
     }
     const bySize = "by size";
     const grid = h("select", { onchange: () => (grid.value === bySize ? this.set({ size: this.size() }, ["grid"]) : this.set({ grid: pair(grid.value) }, ["size"])) });
@@ -207,7 +218,7 @@ class Form {
       reset.disabled = !isChanged;
       box.hidden = !isChanged;
       line.textContent = this.context.answer()?.command ?? "";
-      fill(pin, icon("pin"), pinned ? "Unpin baseline" : "Pin as baseline");
+      fill(pin, icon("pin"), pinned ? "Unpin baseline" : "Pin baseline");
       pin.title = pinned ? "Compare no longer with the pinned state" : "Compare with the present state from now on";
     });
     return h("div", { class: "actions" }, h("div", { class: "button-row" }, reset, pin), box);

@@ -3,7 +3,7 @@
 import temml from "temml";
 import { boundOf } from "../core/columns";
 import type { Context } from "../core/context";
-import type { Formula } from "../core/data";
+import type { FilledFormula, Formula } from "../core/data";
 import { type Child, fill, h, iconButton } from "../core/dom";
 import { precise, shown, type Unit } from "../core/format";
 import { copyText } from "./clipboard";
@@ -14,7 +14,7 @@ export function details(context: Context, table: ModuleTable): HTMLElement {
   const update = (): void => {
     const { selected } = context.store.state;
     const place = context.tree.family(selected);
-    if (place < 0) fill(panel, h("h2", {}, "Details"), h("p", { class: "quiet" }, `There is no module ${selected} here.`));
+    if (place < 0) fill(panel, h("div", { class: "details-head" }, h("h2", {}, "Details"), closing(context)), h("p", { class: "quiet" }, `There is no module ${selected} here.`));
     else fill(panel, ...contents(context, table, selected!, place));
     panel.hidden = selected === null;
   };
@@ -29,14 +29,13 @@ function contents(context: Context, table: ModuleTable, selected: string, place:
   const isInstance = tree.place(selected) < 0;
   const members = tree.members(place);
   const formula = data.formulas?.[row.id];
-  const close = iconButton("close", "Select nothing", () => store.set({ selected: null }));
   const copy = iconButton("copy", "Copy the id", () => {
     copyText(selected);
     context.say("Id copied");
   });
   const path = tree.path(place).slice(0, -1);
   return [
-    h("div", { class: "details-head" }, h("h2", { class: "id" }, selected), h("span", { class: "button-row" }, copy, close)),
+    h("div", { class: "details-head" }, h("h2", { class: "id" }, selected), h("span", { class: "button-row" }, copy, closing(context))),
     h(
       "p",
       { class: "tags" },
@@ -59,6 +58,10 @@ function contents(context: Context, table: ModuleTable, selected: string, place:
   ];
 }
 
+function closing(context: Context): HTMLElement {
+  return iconButton("close", "Select nothing", () => context.store.set({ selected: null }));
+}
+
 function nameBelow(context: Context, place: number): string {
   const { modules } = context.tree;
   const { id, parent } = modules[place]!;
@@ -72,8 +75,8 @@ function section(title: string, ...children: Child[]): HTMLElement {
 const MEASURES: [string, Unit, string][] = [
   ["calls", "count", "Calls"],
   ["estimate", "seconds", "Time"],
-  ["low", "seconds", "at least"],
-  ["high", "seconds", "at most"],
+  ["low", "seconds", "shortest run"],
+  ["high", "seconds", "longest run"],
   ["share", "share", "Share of time"],
   ["matrix_flops", "flops", "Matrix FLOPs"],
   ["vector_flops", "flops", "Vector FLOPs"],
@@ -111,8 +114,8 @@ function metrics(context: Context, place: number): HTMLElement {
 function categories(context: Context, place: number): HTMLElement | null {
   const figures = context.figures();
   const names = context.data.live?.categories ?? CATEGORY_NAMES;
-  const measure = figures.of(place, "all", "estimate") !== undefined && context.data.live ? "estimate" : "flops";
-  const unit: Unit = measure === "estimate" ? "seconds" : "flops";
+  const isTimed = figures.of(place, "all", "estimate") !== undefined && context.data.live !== undefined;
+  const [measure, unit]: [string, Unit] = isTimed ? ["estimate", "seconds"] : ["flops", "flops"];
   const rows = Object.entries(names)
     .map(([id, title]) => ({ title, value: figures.get(`${place}/all/${id}/${measure}`) ?? 0, flops: figures.get(`${place}/all/${id}/flops`), bytes: figures.get(`${place}/all/${id}/bytes`) }))
     .filter((row) => row.value > 0)
@@ -124,7 +127,7 @@ function categories(context: Context, place: number): HTMLElement | null {
     h(
       "table",
       { class: "facts operators" },
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Category"), h("th", { scope: "col" }, measure === "estimate" ? "Time" : "FLOPs"), h("th", { scope: "col" }, "Share"), h("th", { scope: "col" }, "FLOPs"), h("th", { scope: "col" }, "Bytes"))),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Category"), h("th", { scope: "col" }, isTimed ? "Time" : "FLOPs"), h("th", { scope: "col" }, "Share"), isTimed ? h("th", { scope: "col" }, "FLOPs") : null, h("th", { scope: "col" }, "Bytes"))),
       h(
         "tbody",
         {},
@@ -135,7 +138,7 @@ function categories(context: Context, place: number): HTMLElement | null {
             h("th", { scope: "row" }, h("span", { class: "mini-bar", style: `inline-size: ${((100 * row.value) / whole).toFixed(1)}%`, "aria-hidden": "true" }), h("span", {}, row.title)),
             h("td", { title: precise(row.value, unit) }, shown(row.value, unit)),
             h("td", {}, shown(row.value / whole, "share")),
-            h("td", { title: precise(row.flops, "flops") }, shown(row.flops, "flops")),
+            isTimed ? h("td", { title: precise(row.flops, "flops") }, shown(row.flops, "count")) : null,
             h("td", { title: precise(row.bytes, "bytes") }, shown(row.bytes, "bytes")),
           ),
         ),
@@ -146,7 +149,7 @@ function categories(context: Context, place: number): HTMLElement | null {
 
 /** Names of categories in a report without expressions. */
 const CATEGORY_NAMES: Record<string, string> = Object.fromEntries(
-  ["linear", "attention", "convolution", "routing", "norm", "activation", "positions", "residual", "embedding", "data_movement", "communication", "other"].map((id) => [id, id.replace("_", " ")]),
+  ["linear", "attention", "convolution", "routing", "norm", "activation", "positions", "residual", "embedding", "data_movement", "communication", "other"].map((id) => [id, id.charAt(0).toUpperCase() + id.slice(1).replace("_", " ")]),
 );
 
 function instanceFacts(context: Context, instance: number): HTMLElement {
@@ -189,18 +192,42 @@ function formulaPart(formula: Formula, isChanged: boolean): HTMLElement {
     "div",
     { class: "formula" },
     h("p", { class: "prose" }, formula.text),
-    ...formula.letters.map(([title, latex]) => h("div", {}, h("p", { class: "caption" }, title), typeset(latex))),
-    h("p", { class: "caption" }, isChanged ? "With the report's own numbers, not those of the what-if state" : "With the numbers of this report"),
-    ...formula.numbers.map((latex) => typeset(latex)),
-    h("p", { class: "quiet" }, formula.symbols.map(([letter, meaning]) => `${letter} ${meaning}`).join(" · ")),
-    formula.source ? h("p", { class: "quiet" }, `Source: ${formula.source}`) : null,
+    isChanged ? h("p", { class: "note" }, "Numbers are the report's own, not those of the what-if state.") : null,
+    ...formula.formulas.map(({ title, letters, parts }) =>
+      h("div", { class: "formula-card" }, h("h4", {}, title), parts.every((part) => !part.numbers) ? null : typeset(letters), ...parts.flatMap((part) => filled(part, parts.length > 1))),
+    ),
+    symbols(formula),
+    formula.source ? h("p", { class: "quiet prose" }, `Source: ${formula.source}`) : null,
   );
 }
 
-/** LaTeX as MathML, which browsers draw without fonts of our own; what cannot be read stays as it is written. */
+/** With numbers, and what it comes to for one call and for all. */
+function filled(part: FilledFormula, isLabelled: boolean): Child[] {
+  return [
+    isLabelled ? h("p", { class: "caption" }, part.label) : null,
+    part.numbers ? typeset(`{}=\\,${part.numbers}`) : null,
+    h("p", { class: "result" }, part.numbers ? "= " : "", part.calls === "1" ? "" : `${part.value} × ${part.calls} ${part.calls === "1" ? "call" : "calls"} = `, h("strong", {}, part.total)),
+  ];
+}
+
+function symbols(formula: Formula): HTMLElement {
+  const rows = formula.symbols
+    .filter(([, , values]) => values.length)
+    .map(([letter, meaning, values]) => h("tr", {}, h("th", { scope: "row" }, h("i", {}, letter)), h("td", {}, values.join(" or ")), h("td", {}, meaning)));
+  return h("table", { class: "symbols" }, h("tbody", {}, ...rows));
+}
+
+/**
+ * LaTeX as MathML, which browsers draw without fonts of our own; what cannot be read stays as it is written. Lines may
+ * break after every operator, so within parentheses too, which therefore are none that grow.
+ */
 function typeset(latex: string): HTMLElement {
   const box = h("div", { class: "math scroll-x", tabindex: 0, role: "region", "aria-label": "Formula" });
-  temml.render(latex, box, { displayMode: true, throwOnError: false, trust: false });
+  const breakable = latex
+    .replaceAll("\\left(", "\\mathopen{(}")
+    .replace(/\\right\)\s*([+-])/g, "\\mathclose{)}\\:{$1}\\:") // the typesetter leaves no room after such a parenthesis
+    .replaceAll("\\right)", "\\mathclose{)}");
+  temml.render(breakable, box, { wrap: "tex", throwOnError: false, trust: false });
   return box;
 }
 

@@ -31,9 +31,12 @@ export class Drawings {
   private readonly made = new Map<Tab, Shown | string>();
   private readonly tabs = new Map<Tab, HTMLButtonElement>();
   private readonly events: Events;
+  /** What each module's name has beyond its caller's. */
+  private readonly names: string[];
 
   constructor(private readonly context: Context) {
-    const { store } = context;
+    const { store, tree } = context;
+    this.names = tree.modules.map((row) => shortName(row.id, row.parent === null ? null : tree.modules[row.parent]!.id));
     this.events = { onSelect: (id) => store.set({ selected: id }), onHover: (id) => this.hover(id) };
     this.save = iconButton("download", "Save the drawing as SVG", () => this.export(), "SVG");
     const list = h("div", { class: "tabs", role: "tablist", "aria-label": "Drawings", onkeydown: (event: KeyboardEvent) => this.onKey(event) });
@@ -76,7 +79,7 @@ export class Drawings {
       this.selectShown();
     }
     this.save.hidden = typeof shown === "string" || !shown.svg;
-    fill(this.extra, tab === "icicle" ? this.measures() : null);
+    fill(this.extra, tab === "icicle" && typeof shown !== "string" ? this.measures() : null);
   }
 
   private updateShown(): void {
@@ -117,7 +120,7 @@ export class Drawings {
     switch (tab) {
       case "roofline": {
         const points = this.roofline();
-        return points ? drawn(createRoofline(this.events, points), () => this.roofline()!) : "The roofline needs a report: a call graph alone knows no device. Give a report.json to modelmeter report.";
+        return points ? drawn(createRoofline(this.events, points), () => this.roofline()!) : data.report ? `The roofline cannot be drawn: ${data.why_not_live}.` : "The roofline needs a report: a call graph alone knows no device. Give a report.json to modelmeter report.";
       }
       case "icicle":
         return data.modules.length ? drawn(createIcicle(this.events, this.icicle()), () => this.icicle()) : "No module ran.";
@@ -137,26 +140,39 @@ export class Drawings {
     if (!answer) return null;
     const { figures } = answer;
     const kinds = { vision: answer.variant.vision_attention, decoder: answer.variant.decoder_attention };
-    const points = context.tree.modules.flatMap((row, place) =>
-      context.stages().flatMap((stage) => {
+    const stages = context.stages();
+    const { modules } = context.tree;
+    const points = modules.flatMap((row, place) =>
+      stages.flatMap((stage) => {
         const [flops, bytes, seconds] = ["own_flops", "own_bytes", "own_span"].map((measure) => figures.of(place, stage, measure) ?? 0);
         if (!flops || !bytes || !seconds) return [];
         const isAttention = (figures.get(`${place}/all/attention/flops`) ?? 0) > 0 && context.tree.children[place]!.length > 0 && /attention|attn/i.test(row.class);
         const kind = stage === "vision" ? kinds.vision : kinds.decoder;
-        return [{ id: row.id, stage, label: row.id, flops, bytes, seconds, bound: boundName(figures.of(place, stage, "bound")), ...(isAttention ? { kind } : {}) }];
+        return [{ id: row.id, stage, label: this.labelled(place, stage), flops, bytes, seconds, bound: boundName(figures.of(place, stage, "bound")), ...(isAttention && kind ? { kind } : {}) }];
       }),
     );
     const roofs = Object.entries(answer.device.keys)
-      .filter(([name]) => name.startsWith("peak.") && answer.variant.peaks.includes(name.slice(5)))
+      .filter(([name]) => name.startsWith("peak.") && answer.variant.needs.includes(name.slice(5)))
       .map(([name, value]) => ({ label: `${name.slice(5)} peak`, flopsPerSecond: value }));
     return { points, roofs, bytesPerSecond: answer.device.keys.bandwidth ?? 0 };
+  }
+
+  /** A module's own name, its caller's before it where others have the same, and the stage where it runs in several. */
+  private labelled(place: number, stage: string): string {
+    const { tree } = this.context;
+    const name = this.names[place]!;
+    const { parent } = tree.modules[place]!;
+    const isOnly = parent === null || this.names.indexOf(name) === this.names.lastIndexOf(name);
+    const figures = this.context.figures();
+    const runs = this.context.stages().filter((one) => figures.of(place, one, "own_flops"));
+    return `${isOnly ? "" : `${this.names[parent]}.`}${name}${runs.length > 1 ? `, ${stage}` : ""}`;
   }
 
   private icicle(): IcicleData {
     const { context } = this;
     const figures = context.figures();
     const measure = this.measure();
-    const { stage } = context.store.state;
+    const stage = OF_RUN.includes(measure) ? "all" : context.store.state.stage;
     const [, unit] = MEASURES[measure]!;
     const { modules, children } = context.tree;
     const nodes = modules.map((row, place) => {
@@ -191,9 +207,14 @@ const MEASURES: Record<string, [string, IcicleData["unit"]]> = {
   estimate: ["Time", "seconds"],
   flops: ["FLOPs", "flops"],
   bytes: ["Bytes moved", "bytes"],
-  weights: ["Weights", "bytes"],
   launches: ["Launches", "count"],
+  peak: ["Peak memory", "bytes"],
+  weights: ["Weights", "bytes"],
+  cache: ["KV cache", "bytes"],
 };
+
+/** Measures that no stage has by itself. */
+const OF_RUN = ["peak", "weights", "cache"];
 
 /** A drawing of the traced run, which settings do not change. */
 function fixed<Data>(drawing: Drawing<Data>): Shown {

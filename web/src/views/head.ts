@@ -24,7 +24,7 @@ function contents(context: Context): Child[] {
     : null;
   return [
     refused,
-    h("div", { class: refused ? "head-row is-refused" : "head-row" }, pageOutline(context), tiles(context)),
+    context.data.modules.length ? h("div", { class: refused ? "head-row is-refused" : "head-row" }, pageOutline(context), tiles(context)) : null,
     stageBar(context),
     ...notes(context),
     assumptions(context),

@@ -1,11 +1,11 @@
 /** The module tree as a table: only rows in view are drawn, so that 100,000 of them are as quick as ten. */
 
-import { COLUMNS, type Column, textOf } from "../core/columns";
+import { cellText, COLUMNS, type Column, textOf } from "../core/columns";
 import type { Context } from "../core/context";
 import { fill, h } from "../core/dom";
 import type { Figures } from "../core/figures";
 import { csv, download, fileName } from "../core/files";
-import { precise, shown } from "../core/format";
+import { precise } from "../core/format";
 import { type Order, type Row, RowList } from "./rows";
 import { toolbar } from "./toolbar";
 
@@ -132,11 +132,11 @@ export class ModuleTable {
     const cell = (name: string, title: string, tip: string, isNumber: boolean): HTMLElement => {
       const isSorted = name !== "" && sort === name;
       const state = !isSorted ? "none" : descending ? "descending" : "ascending";
-      const mark = !isSorted ? "" : descending ? " ↓" : " ↑";
+      const mark = isSorted ? h("span", { "aria-hidden": "true" }, descending ? " ↓" : " ↑") : null;
       return h(
         "div",
         { role: "columnheader", class: isNumber ? "cell is-number" : "cell", "aria-sort": name ? state : null, title: tip },
-        h("button", { type: "button", class: "sorter", onclick: () => this.sort(name, isNumber) }, title + mark),
+        h("button", { type: "button", class: "sorter", onclick: () => this.sort(name, isNumber) }, title, mark),
       );
     };
     fill(this.header, cell("", "Module", "In the order of the model", false), ...columns.map((column) => cell(column.name, column.title, column.tip, Boolean(column.number))));
@@ -221,8 +221,8 @@ export class ModuleTable {
     return h(
       "div",
       { role: "gridcell", class: value === undefined || value === 0 ? "cell is-number is-nothing" : "cell is-number", title: value === undefined ? "" : precise(value, column.unit!) },
-      share > 0.002 ? h("span", { class: "bar", style: `inline-size: ${(share * 100).toFixed(2)}%`, "aria-hidden": "true" }) : null,
-      h("span", { class: "value" }, shown(value, column.unit!)),
+      share > 0.002 ? h("span", { class: "bar", style: `--share: ${share.toFixed(4)}`, "aria-hidden": "true" }) : null,
+      cellText(column, value),
     );
   }
 
@@ -236,7 +236,7 @@ export class ModuleTable {
     };
     if (column.name === "class") return h("div", { role: "gridcell", class: "cell" }, modules[instances!.family[instance]!]!.class);
     const value = values[column.name] ?? undefined;
-    const text = value === undefined ? "" : shown(value, column.unit!);
+    const text = value === undefined ? "" : cellText(column, value);
     const tip = value === undefined ? "" : `${precise(value, column.unit!)}, in the traced run`;
     return h("div", { role: "gridcell", class: column.number ? "cell is-number" : "cell", title: tip }, text);
   }
@@ -358,19 +358,22 @@ const MOST_PRINTED = 2000;
 /** The least width in pixels, and the share of what is left over. */
 type Width = readonly [least: number, grows: number];
 
-const WIDTH: Width = [88, 1];
+const WIDTH: Width = [78, 0.7];
 
-const NAME_WIDTH: Width = [216, 2.4];
+const NAME_WIDTH: Width = [210, 2];
 
 const WIDTHS: Record<string, Width> = {
   class: [120, 1.3],
-  repeat: [80, 0.6],
-  shape: [128, 1.2],
-  calls: [64, 0.6],
-  parameters: [92, 0.7],
-  flops: [100, 1],
-  share: [64, 0.6],
-  bound: [80, 0.6],
+  repeat: [78, 0.4],
+  calls: [58, 0.4],
+  estimate: [72, 0.7],
+  share: [62, 0.4],
+  bound: [78, 0.3],
+  flops: [66, 0.7],
+  bytes: [74, 0.7],
+  peak: [74, 0.7],
+  parameters: [66, 0.5],
+  shape: [138, 2],
 };
 
 const UNIT_NAMES: Record<string, string> = { flops: "FLOP", bytes: "bytes", seconds: "s", share: "of 1", rate: "1/s", usd: "USD" };

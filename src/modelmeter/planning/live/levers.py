@@ -10,8 +10,9 @@ from typing import Any
 from modelmeter.cost.arithmetic import Number
 from modelmeter.errors import ModelMeterError
 from modelmeter.planning.capacity import MOST_REQUESTS, REGULAR_ROUTING
+from modelmeter.planning.traced import TracedQuestion
 from modelmeter.planning.what_if import Question, changed
-from modelmeter.schema.scenario import A4_AT_150_DPI, RESOLUTION_MODES, Page
+from modelmeter.schema.scenario import A4_AT_150_DPI, RESOLUTION_MODES, Page, Scenario
 
 MOST_ON_A_SIDE = 9
 """Grids of up to so many crops on a side are tried."""
@@ -22,6 +23,9 @@ _SIZED = "the report's routing ({}) is drawn for its own tokens: ask modelmeter 
 _MIXED = "the pages of one request differ from each other: ask modelmeter what-if"
 _FIXED = "the report fixes all positions of the prompt (seq_len): ask modelmeter what-if"
 _NO_PAGES = "the model takes no pages"
+_TRACED = "the report comes from a trace, which would have to be made anew: ask modelmeter what-if --retrace"
+_SHARED = "devices that share layers have other formulas: ask modelmeter what-if --tensor-parallel"
+_ONE_TRACED = "a trace is of one device"
 
 
 def levers(question: Question, keys: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -39,12 +43,38 @@ def levers(question: Question, keys: dict[str, Any]) -> dict[str, dict[str, Any]
     for name, (key, least, most, reason) in numbers.items():
         lacking = "" if key in keys else "the report's expressions do not depend on it"
         found[name] = {"key": key, "max": most, "min": least, "reason": reason or lacking, "value": keys.get(key)}
+    for name in ("attention", "dtype"):
+        found[name] = {"reason": ""}
     found["execution"] = {"reason": "", "value": scenario.execution}
     found["device"] = {"reason": "", "value": question.device.id}
+    found["devices"] = {"reason": _SHARED, "value": _devices(scenario)}
     page_reason = drawn or _page_reason(keys)
     found["page"] = _page(question, keys, page_reason)
     found["mode"] = _mode(question, page_reason or (_FIXED if question.scenario.seq_len is not None else ""))
     return found
+
+
+def traced_levers(question: TracedQuestion) -> dict[str, dict[str, Any]]:
+    """Of a traced run: where it runs can be changed, what runs cannot."""
+    scenario = question.scenario
+    described = question.run.described
+    sizes = {"batch": scenario.batch, "decode_steps": scenario.decode_steps, "text_tokens": described.get("seq_len")}
+    found: dict[str, dict[str, Any]] = {
+        name: {"key": name, "max": value or 0, "min": 0, "reason": _TRACED, "value": value}
+        for name, value in {**sizes, "pages": scenario.num_pages}.items()
+    }
+    found |= {name: {"reason": _TRACED} for name in ("attention", "dtype", "mode", "page")}
+    found["execution"] = {"reason": "", "value": scenario.execution}
+    found["device"] = {"reason": "", "value": question.device.id}
+    found["devices"] = {"reason": _ONE_TRACED, "value": _devices(scenario)}
+    return found
+
+
+def _devices(scenario: Scenario) -> str:
+    """``1``, or ``8: tensor parallel 2``."""
+    degrees = {"tensor": scenario.tensor_parallel, "expert": scenario.expert_parallel}
+    named = [f"{name} parallel {degree}" for name, degree in degrees.items() if degree > 1]
+    return f"{scenario.devices}{': ' if named else ''}{', '.join(named)}"
 
 
 def grid_rules(question: Question) -> dict[str, Number]:

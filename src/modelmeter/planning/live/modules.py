@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from modelmeter.cost.arithmetic import Number, largest, less, maximum, total, where
+from modelmeter.cost.arithmetic import Number, less, maximum, total, where
 from modelmeter.cost.categories import COLLECTIVES, category_of
-from modelmeter.cost.closed_form import ClosedForm
 from modelmeter.cost.efficiency import CASES, ESTIMATE, Efficiency
 from modelmeter.cost.records import Amounts, Place
 from modelmeter.cost.roofline import Machine, collective_seconds, device_seconds
+from modelmeter.planning.live.ledger import Ledger
 from modelmeter.schema.callgraph import STAGES
 from modelmeter.schema.cost import DECODE, PREFILL
 from modelmeter.schema.timing import BOUNDS, COMPUTE, LAUNCH, MEMORY, NETWORK
@@ -27,23 +27,23 @@ AMOUNTS = ("matrix_flops", "vector_flops", "flops", "bytes", "launches")
 Row = dict[str, Number]
 
 
-def module_roots(form: ClosedForm, machine: Machine, efficiency: Efficiency) -> dict[str, Number]:
+def module_roots(ledger: Ledger, efficiency: Efficiency) -> dict[str, Number]:
     """Measures of every module: amounts, seconds by case and by what bounds them, and what it holds."""
-    times = own_times(form, machine, efficiency)
-    own = _own_rows(form, times)
-    tape = form.tape
-    places = {name: number for number, name in enumerate(tape.modules)}
+    times = own_times(ledger.costs, ledger.machine(), efficiency)
+    own = _own_rows(ledger.costs, times)
+    modules = ledger.modules
+    places = {name: number for number, name in enumerate(modules)}
     below: dict[str, dict[str, Row]] = {}
-    for name in reversed(list(tape.modules)):
+    for name in reversed(list(modules)):
         rows = below.setdefault(name, {})
         for stage, row in own.get(name, {}).items():
             rows[stage] = _sum([row, rows[stage]]) if stage in rows else row
-        caller = tape.modules[name].caller
+        caller = modules[name].caller
         if caller:
             theirs = below.setdefault(caller, {})
             for stage, row in rows.items():
                 theirs[stage] = _sum([theirs[stage], row]) if stage in theirs else row
-    root = next(iter(tape.modules))
+    root = next(iter(modules))
     whole = {stage: row[ESTIMATE] for stage, row in _with_all(below[root]).items()}
     found: dict[str, Number] = {}
     for name, number in places.items():
@@ -53,18 +53,17 @@ def module_roots(form: ClosedForm, machine: Machine, efficiency: Efficiency) -> 
             found |= {f"{where_to}/{measure}": value for measure, value in row.items()}
             found[f"{where_to}/bound"] = place_of_largest([row[bound] for bound in BOUNDS])
             found[f"{where_to}/share"] = ratio(row[ESTIMATE], whole[stage])
-            found[f"{where_to}/calls"] = _calls(form, name, stage)
+            found[f"{where_to}/calls"] = _calls(ledger, name, stage)
             alone = mine.get(stage, {})
             for measure in ("flops", "bytes", ESTIMATE):
                 found[f"{where_to}/own_{measure}"] = alone.get(measure, 0)
             # Where a segment waits for launches, an operator's share of it may be shorter than it takes by itself.
             found[f"{where_to}/own_span"] = maximum(alone.get(ESTIMATE, 0), alone.get("device", 0))
-    return found | _held(form, places) | _by_category(form, times, places)
+    return found | _held(ledger, places) | _by_category(ledger, times, places)
 
 
-def own_times(form: ClosedForm, machine: Machine, efficiency: Efficiency) -> dict[Place, Row]:
+def own_times(costs: Mapping[Place, Amounts], machine: Machine, efficiency: Efficiency) -> dict[Place, Row]:
     """Seconds of every operator in the three cases, those of the estimate by bound, and on the device alone."""
-    costs = form.tape.record.costs
     segments: dict[tuple[str, str], list[Place]] = {}
     for place in costs:
         segments.setdefault((place.stage, place.segment), []).append(place)
@@ -115,9 +114,9 @@ def ratio(part: Number, whole: Number) -> Number:
     return where(some, part / where(some, whole, 1), 0)
 
 
-def _own_rows(form: ClosedForm, times: Mapping[Place, Row]) -> dict[str, dict[str, Row]]:
+def _own_rows(costs: Mapping[Place, Amounts], times: Mapping[Place, Row]) -> dict[str, dict[str, Row]]:
     rows: dict[str, dict[str, list[Row]]] = {}
-    for place, amounts in form.tape.record.costs.items():
+    for place, amounts in costs.items():
         row = _amounts(amounts) | times[place]
         rows.setdefault(place.module, {}).setdefault(place.stage, []).append(row)
     return {name: {stage: _sum(parts) for stage, parts in stages.items()} for name, stages in rows.items()}
@@ -145,9 +144,9 @@ def _with_all(rows: Mapping[str, Row]) -> dict[str, Row]:
     return ordered | {ALL: _sum(ordered.values()) if ordered else empty}
 
 
-def _calls(form: ClosedForm, name: str, stage: str) -> Number:
+def _calls(ledger: Ledger, name: str, stage: str) -> Number:
     """Calls in a stage; of a module that only contains modules of the stage, those that run them."""
-    runs = {run: number for (module, run), number in form.tape.record.calls.items() if module == name}
+    runs = {run: number for (module, run), number in ledger.calls.items() if module == name}
     if stage == ALL:
         return total(runs.values())
     if stage == DECODE:
@@ -155,37 +154,34 @@ def _calls(form: ClosedForm, name: str, stage: str) -> Number:
     return total(number for run, number in runs.items() if run != DECODE)
 
 
-def _held(form: ClosedForm, places: Mapping[str, int]) -> dict[str, Number]:
+def _held(ledger: Ledger, places: Mapping[str, int]) -> dict[str, Number]:
     """Weights and cache with what is below, and the most live bytes while a module runs."""
-    tape = form.tape
-    weights: dict[str, Number] = {}
-    parameters: dict[str, Number] = {}
-    caches: dict[str, Number] = {}
-    peaks: dict[str, Number] = {}
-    moments: dict[str, list[Number]] = {}
-    for (run, name), bytes_then in tape.moments.items():
-        moments.setdefault(name, []).append(largest(bytes_then) * tape.present.get(run, 1))
-    for name in reversed(list(tape.modules)):
-        module = tape.modules[name]
-        held = form.plan.held(name)
-        prefill, decode = held.get(PREFILL, 0), held.get(DECODE, 0)
-        weights[name] = weights.get(name, 0) + module.weight_bytes
-        parameters[name] = parameters.get(name, 0) + module.parameter_count
-        caches[name] = caches.get(name, 0) + where(less(0, decode), decode, prefill)
-        peaks[name] = maximum(peaks.get(name, 0), largest(moments.get(name, ())))
-        if module.caller:
+    modules = ledger.modules
+    weights = {name: module.weight_bytes for name, module in modules.items()}
+    parameters = {name: module.parameters for name, module in modules.items()}
+    caches = {name: _last(module.cache) for name, module in modules.items()}
+    peaks = {name: module.peak for name, module in modules.items()}
+    for name in reversed(list(modules)):
+        caller = modules[name].caller
+        if caller:
             for column in (weights, parameters, caches):
-                column[module.caller] = column.get(module.caller, 0) + column[name]
-            peaks[module.caller] = maximum(peaks.get(module.caller, 0), peaks[name])
+                column[caller] = column[caller] + column[name]
+            peaks[caller] = maximum(peaks[caller], peaks[name])
     columns = {"weights": weights, "parameters": parameters, "cache": caches, "peak": peaks}
     return {f"{places[name]}/{ALL}/{title}": column[name] for title, column in columns.items() for name in places}
 
 
-def _by_category(form: ClosedForm, times: Mapping[Place, Row], places: Mapping[str, int]) -> dict[str, Number]:
+def _last(cache: Mapping[str, Number]) -> Number:
+    """The cache at the end: after the last decode step, or after the prefill where there is none."""
+    decode = cache.get(DECODE, 0)
+    return where(less(0, decode), decode, cache.get(PREFILL, 0))
+
+
+def _by_category(ledger: Ledger, times: Mapping[Place, Row], places: Mapping[str, int]) -> dict[str, Number]:
     """What each category's operators cost in a module, with what is below it: ``3/all/linear/flops``."""
-    modules = form.tape.modules
+    modules = ledger.modules
     columns: dict[tuple[str, str], list[Row]] = {}
-    for place, amounts in form.tape.record.costs.items():
+    for place, amounts in ledger.costs.items():
         row = {
             # An operator that starts no kernel is left out of the tree, as there.
             "calls": where(less(0, amounts.launches), amounts.calls, 0),

@@ -98,8 +98,9 @@ def packed(figures: Figures, modules: int) -> dict[str, Any]:
         if place == "run":
             run[name] = value
             continue
-        column = columns.setdefault(measure, [None] * modules)
-        column[int(place)] = value
+        if measure not in columns:
+            columns[measure] = [None] * modules
+        columns[measure][int(place)] = value
     return {"columns": columns, "run": run}
 
 

@@ -1,13 +1,14 @@
-"""Formulas of a report's modules as LaTeX: in letters, and with the report's own numbers."""
+"""Formulas of a report's modules as LaTeX: in letters, with the report's own numbers, and what they come to."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from modelmeter.contracts.report import AnalyticModelReport
-from modelmeter.render.report.bindings import Binding, binding_of
-from modelmeter.render.report.formula_part import filled_rows, formula_of
-from modelmeter.render.report.formulas import AMOUNTS, layers
+from modelmeter.render.report.bindings import Binding, Filled, binding_of
+from modelmeter.render.report.formula_part import formula_of
+from modelmeter.render.report.formulas import AMOUNTS, Formula, latex_number, layers
 from modelmeter.render.report.ocr_shapes import shapes_of
 from modelmeter.render.report.reading import ReportView
 
@@ -24,18 +25,47 @@ def module_formulas(report: AnalyticModelReport) -> dict[str, dict[str, Any]]:
 
 def _written(binding: Binding) -> dict[str, Any]:
     layer = layers()[binding.layer]
-    letters, numbers = [], []
-    for variant in dict.fromkeys(binding.variants):
-        for amount, title in AMOUNTS.items():
+    ran = [(part, variant) for part, variant in zip(binding.parts, binding.variants, strict=True) if part.calls]
+    formulas = []
+    for amount, title in AMOUNTS.items():
+        for variant in dict.fromkeys(variant for _, variant in ran):
             formula = formula_of(binding, variant, amount)
             if formula.tree:
-                letters.append([", ".join(part for part in (title, variant) if part), formula.with_symbols()])
-    for amount in AMOUNTS:
-        numbers += [row.replace("&=", "=") for row in filled_rows(binding, amount)]
+                parts = [part for part, its in ran if its == variant]
+                formulas.append(
+                    {
+                        "letters": formula.with_symbols(),
+                        "parts": [_filled(formula, part) for part in parts],
+                        "title": ", ".join(text for text in (title, variant) if text),
+                    }
+                )
     return {
-        "letters": letters,
-        "numbers": numbers,
+        "formulas": formulas,
         "source": layer.source.replace("``", ""),
-        "symbols": [[letter, meaning] for letter, meaning in layer.symbols.items()],
+        "symbols": [
+            [
+                letter,
+                meaning,
+                list(dict.fromkeys(_number(part.values[letter]) for part, _ in ran if letter in part.values)),
+            ]
+            for letter, meaning in layer.symbols.items()
+        ],
         "text": layer.text.replace("``", ""),
     }
+
+
+def _filled(formula: Formula, part: Filled) -> dict[str, str]:
+    """The numbers of one call as LaTeX, unless the formula is one; its value, the calls, and both multiplied."""
+    value = formula.value(part.values)
+    numbers = formula.with_numbers(part.values)
+    return {
+        "calls": _number(part.calls),
+        "label": part.label,
+        "numbers": "" if numbers == latex_number(value) else numbers,
+        "total": _number(value * part.calls),
+        "value": _number(value),
+    }
+
+
+def _number(number: Fraction) -> str:
+    return latex_number(number).replace("{,}", ",")
