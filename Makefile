@@ -4,9 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+OLD_VENV := .venv-old
+OLD_STAMP := $(OLD_VENV)/.installed
+OLD_TESTS := $(wildcard tests/test_vendor_snapshot*.py tests/test_stand_ins*.py tests/test_weightless*.py) \
+	tests/test_hugging_face.py tests/test_signatures.py tests/test_movement.py tests/test_model.py \
+	tests/test_memory.py tests/test_recorded_forward.py tests/test_verify.py
+
 NODE_MODULES := web/node_modules/.package-lock.json
 
-.PHONY: demo test test-slow lint types bench page page-test node graphviz chromium clean
+.PHONY: demo test test-slow test-old lint types bench page page-test node graphviz chromium clean
 
 demo: $(STAMP)
 	$(BIN)/modelmeter trace deepseek-ocr examples/sample_page.png --out runs/demo --force
@@ -24,8 +30,14 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# The same tracing with the oldest torch and transformers; several gigabytes, since that torch brings CUDA's libraries.
+# That transformers has no qwen3_moe.
+test-old: $(OLD_STAMP)
+	$(OLD_VENV)/bin/pytest $(OLD_TESTS) --deselect 'tests/test_hugging_face.py::test_other_models[qwen3_moe]'
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/trace_ratio.py
+	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/folding.py
 	$(BIN)/python benchmarks/closed_form.py
 	$(BIN)/python benchmarks/service.py
@@ -35,13 +47,19 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(OLD_STAMP): pyproject.toml constraints-old.txt
+	test -x $(OLD_VENV)/bin/python || $(PYTHON) -m venv $(OLD_VENV)
+	$(OLD_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints-old.txt -e '.[trace]' \
+		pytest hypothesis networkx jsonschema
+	touch $@
+
 # The interactive page's template. Only who changes web/ needs Node; the built template is part of the repository.
 page: $(NODE_MODULES)
 	cd web && npm run --silent build
 
 # Types, unit tests, and whether the template is what web/ builds.
 page-test: node
-	@if node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && command -v npm >/dev/null; then \
+	@if node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null; then \
 		$(MAKE) --no-print-directory $(NODE_MODULES) \
 		&& cd web && npm run --silent types && npm run --silent test && npm run --silent check; \
 	else echo "Node 20 is not installed and could not be: the checks of web/ are skipped"; fi
@@ -71,4 +89,4 @@ graphviz:
 	|| echo "Graphviz is not installed and could not be: the tests that draw with it are skipped"
 
 clean:
-	rm -rf $(VENV) web/node_modules runs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLD_VENV) web/node_modules runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -146,7 +146,7 @@ def beside_peers() -> None:
     ours = [repeated(evaluate)]
     found: dict[str, dict[str, Any]] = {}
     for peer in PEERS:
-        command = [python, str(Path(__file__).parent / "peers.py"), peer]
+        command = [python, str(Path(__file__).parent / "cost_model_peers.py"), peer]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{peer} is left out, it failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")

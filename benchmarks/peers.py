@@ -1,90 +1,133 @@
-"""One evaluation of Llama-2-7B by another analytic cost model, timed: ``python benchmarks/peers.py genz``.
+"""ModelMeter beside other tools that count a model's FLOPs: the same models through all of them, in one run.
 
-Run by ``closed_form.py`` with the Python of the folder that the peers are installed in; prints JSON. A
-prompt of 2,048 tokens at batch 1 in 16 bits on an H100, then one decode step, through each peer's own
-public functions as their examples call them.
+    pip install -c constraints.txt -e '.[bench]'
+    python benchmarks/peers.py                          # all models; DeepSeek-OCR at full size takes minutes and 10 GB
+    python benchmarks/peers.py cnn hostile              # some of them
+    python benchmarks/peers.py --json --without ocr
+    python benchmarks/peers.py --markdown               # the table of docs/peers.md
+
+A row is one tool on one model in a process of its own: seconds to build the model and to count it, the
+largest resident memory of the process, the matrix FLOPs that were found (one multiply-add is 2) as a
+share of ModelMeter's, which the tests hold to real runs and to counts by hand, and what was missed or
+why it failed. Machines differ and are noisy: seconds only say what ratio to expect.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
-import time
-import warnings
-from collections.abc import Callable
-from statistics import median
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-POSITIONS = 2048
+MODELS = ("cnn", "encoder", "shared", "moe", "hostile", "ocr-small", "ocr")
+PEERS = ("modelmeter", "flop-counter", "torchlens", "fvcore", "torchinfo")
+COLUMNS = ("model", "tool", "build s", "count s", "GB", "matrix FLOPs", "share", "missed, or why it failed")
+MOST_LETTERS = 110
+PRODUCTS = re.compile("attention|mm|conv|matmul|linear|encoder")
+"""Operators that a tool leaves out are many; those that multiply matrices are named first."""
+
+Row = dict[str, Any]
 
 
-def genz() -> tuple[Callable[[], Any], Callable[[Any], dict[str, float]]]:
-    """GenZ: operators in a table, times by roofline; a call each for prefill and decode step."""
-    from GenZ import decode_moddeling, prefill_moddeling
-
-    workload: dict[str, Any] = {
-        "model": "meta-llama/Llama-2-7B",
-        "batch_size": 1,
-        "input_tokens": POSITIONS,
-        "system_name": "H100_GPU",
-        "bits": "bf16",
-    }
-
-    def evaluate() -> Any:
-        return prefill_moddeling(**workload), decode_moddeling(**workload, Bb=1)
-
-    def flops(found: Any) -> dict[str, float]:
-        # The column is named MACs and holds twice as many, in millions.
-        prefill, decode = (part["summary_table"]["MACs (MFLOP)"].values[0] * 1e6 for part in found)
-        embeddings = 2.0 * POSITIONS * 32000 * 4096
-        return {"prefill": prefill, "prefill without embeddings": prefill - embeddings, "decode": decode}
-
-    return evaluate, flops
+def run_one(peer: str, model: str, limit_s: float) -> Row:
+    """One tool on one model, within a time limit."""
+    command = [sys.executable, str(Path(__file__).parent / "peer_runs.py"), peer, model]
+    environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "error"}
+    row: Row = {"model": model, "tool": peer}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s, env=environment)
+    except subprocess.TimeoutExpired:
+        return {**row, "error": f"not done after {limit_s:.0f} s"}
+    if done.returncode or not done.stdout.strip():
+        reason = (done.stderr.strip().splitlines() or [f"left with {done.returncode}, without a word"])[-1]
+        return {**row, "error": reason}
+    return {**row, **json.loads(done.stdout.splitlines()[-1])}
 
 
-def llm_analysis() -> tuple[Callable[[], Any], Callable[[Any], dict[str, float]]]:
-    """llm-analysis: some totals of a layer times the layers."""
-    from llm_analysis.analysis import LLMAnalysis, ParallelismConfig
-    from llm_analysis.config import get_dtype_config_by_name, get_gpu_config_by_name, get_model_config_by_name
-    from llm_analysis.logger import logger
+def judged(rows: list[Row]) -> list[Row]:
+    """Rows with their share of ModelMeter's FLOPs, and what they missed, in words."""
+    ours = {row["model"]: row for row in rows if row["tool"] == "modelmeter"}
+    for row in rows:
+        own = ours[row["model"]]
+        if "error" in row:
+            row["missed"] = row["error"]
+            continue
+        row["share"] = row["matrix_flops"] / own["matrix_flops"]
+        missed = []
+        if row["tool"] == "flop-counter":
+            missed = [name for name in own["formulas"] if name not in row["formulas"]]
+        elif row["share"] < 1:
+            missed = sorted(row["left_out"], key=lambda name: not PRODUCTS.search(name))
+        unnamed = "" if row["share"] == 1 else "not said" if row["share"] < 1 else "counts other work as well"
+        row["missed"] = f"no formula: {', '.join(missed)}" if missed else unnamed
+    return rows
 
-    logger.setLevel(logging.ERROR)
-    analysis = LLMAnalysis(
-        get_model_config_by_name("NousResearch_Llama-2-7b-hf"),
-        get_gpu_config_by_name("h100-sxm-80gb"),
-        get_dtype_config_by_name("w16a16e16"),
-        ParallelismConfig(),
-        flops_efficiency=0.7,
-        hbm_memory_efficiency=0.85,
-    )
 
-    def evaluate() -> Any:
-        return analysis.inference(batch_size_per_gpu=1, seq_len=POSITIONS, num_tokens_to_generate=1)
+def cells(row: Row) -> list[str]:
+    """A row as the table shows it."""
 
-    def flops(found: Any) -> dict[str, float]:
-        return {"prefill": found["prefill_num_flops_fwd_total"], "decode": found["decode_num_flops_fwd_total"]}
+    def number(key: str, form: str) -> str:
+        return format(row[key], form) if key in row else "-"
 
-    return evaluate, flops
+    missed = row["missed"].partition("(")[0]  # what follows in an error is the values of tensors
+    return [
+        row["model"],
+        row["tool"],
+        number("build_s", ".2f"),
+        number("seconds", ".2f"),
+        number("peak_gb", ".2f"),
+        number("matrix_flops", ","),
+        number("share", ".2%"),
+        missed if len(missed) <= MOST_LETTERS else f"{missed[: MOST_LETTERS - 1]}…",
+    ]
+
+
+def as_markdown(rows: list[Row]) -> str:
+    """The table as Markdown."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|--:|--:|--:|--:|--:|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells(row)).replace('_', chr(92) + '_')} |" for row in rows)])
+
+
+def as_text(rows: list[Row]) -> str:
+    """The table for a terminal."""
+    table = [list(COLUMNS), *map(cells, rows)]
+    widths = [max(len(line[place]) for line in table) for place in range(len(COLUMNS))]
+    last = len(COLUMNS) - 1
+
+    def drawn(line: list[str]) -> str:
+        return "  ".join(
+            cell.ljust(width) if place in (0, 1, last) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+
+    return "\n".join(map(drawn, table))
 
 
 def main() -> None:
-    """Print seconds of the import, of the first evaluation and of the median one, and FLOPs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peer", choices=["genz", "llm-analysis"])
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long evaluations are repeated")
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", choices=[[], *MODELS], metavar="MODEL", help=f"of {', '.join(MODELS)}")
+    parser.add_argument("--without", nargs="*", choices=MODELS, default=[], metavar="MODEL", help="leave these out")
+    parser.add_argument("--limit", type=float, default=600, metavar="SECONDS", help="for one tool on one model")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the rows as JSON")
+    form.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    start = time.perf_counter()
-    evaluate, flops = {"genz": genz, "llm-analysis": llm_analysis}[options.peer]()
-    found: dict[str, Any] = {"import_s": time.perf_counter() - start}
-    times: list[float] = []
-    end = time.perf_counter() + options.seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        result = evaluate()
-        times.append(time.perf_counter() - start)
-    print(json.dumps({**found, "first_s": times[0], "median_s": median(times[1:]), "flops": flops(result)}))
+    models = [model for model in options.models or MODELS if model not in options.without]
+    rows = []
+    for model in models:
+        for peer in PEERS:
+            print(f"{peer} on {model}", file=sys.stderr)
+            rows.append(run_one(peer, model, options.limit))
+    rows = judged(rows)
+    if options.json:
+        print(json.dumps(rows, indent=2, sort_keys=True))
+    else:
+        print(as_markdown(rows) if options.markdown else as_text(rows))
 
 
 if __name__ == "__main__":

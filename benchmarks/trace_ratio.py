@@ -22,7 +22,7 @@ import torch
 
 from modelmeter.families.deepseek_ocr import FAMILY, published_config
 from modelmeter.schema import Page, Scenario
-from modelmeter.tracing import build_weightless, trace_family
+from modelmeter.tracing import TraceOptions, build_weightless, trace_family
 from modelmeter.tracing.devices import HostFunctions, pretend_gpu
 from modelmeter.tracing.modules import expert_counts
 from modelmeter.tracing.shape_only import fake_mode_of
@@ -30,6 +30,8 @@ from modelmeter.tracing.values import ValuePolicy
 from modelmeter.tracing.weightless import WeightlessExecutor, WeightlessMode
 
 SCENARIO = Scenario(pages=(Page(grid=(3, 2)),), text_tokens=10, decode_steps=2)
+RUN = TraceOptions(replay=False)
+"""Every call is run, as in the bare forward; what replay saves has a benchmark of its own."""
 
 
 def run_forwards(module: Any) -> None:
@@ -92,7 +94,7 @@ def main() -> None:
     bare, traced = [], []
     for _ in range(options.repeats):  # in turn, so that noise falls on both
         bare.append(seconds(lambda: bare_weightless(module)))
-        traced.append(seconds(lambda: trace_family(FAMILY, SCENARIO, published_config(), module=module)))
+        traced.append(seconds(lambda: trace_family(FAMILY, SCENARIO, published_config(), module=module, options=RUN)))
     bare_s, trace_s = statistics.median(bare), statistics.median(traced)
     rows = [
         ("bare weightless forward", bare_s),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from modelmeter.schema import CallGraph, Page, Scenario
     from modelmeter.tracing import TraceOptions, build_weightless
     from modelmeter.tracing.api import trace
+    from modelmeter.tracing.record_region import record
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ _HOMES = {
     "compute_view_layout": "modelmeter.families.deepseek_ocr",
     "TraceOptions": "modelmeter.tracing",
     "build_weightless": "modelmeter.tracing",
+    "record": "modelmeter.tracing.record_region",
     "trace": "modelmeter.tracing",
 }
 
@@ -32,6 +34,7 @@ __all__ = [
     "VisionWorkload",
     "build_weightless",
     "compute_view_layout",
+    "record",
     "trace",
 ]
 

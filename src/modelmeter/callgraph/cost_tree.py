@@ -17,7 +17,7 @@ from modelmeter.callgraph.folded import Family, FoldedGraph
 from modelmeter.callgraph.leaf_bytes import leaf_bytes
 from modelmeter.callgraph.operator_categories import traced_category
 from modelmeter.errors import DocumentError
-from modelmeter.schema.callgraph import CallGraph, Forward
+from modelmeter.schema.callgraph import BACKWARD, CallGraph, Forward
 from modelmeter.schema.cost import DECODE, PREFILL, Amount, CostNode, CostTree, OperatorCosts, Peak, total
 
 WAITING_OPERATORS = frozenset(("aten.nonzero", "aten._local_scalar_dense", "aten.item", "aten.equal"))
@@ -53,9 +53,13 @@ def is_decode(name: str) -> bool:
 def forward_costs(folded: FoldedGraph) -> list[ForwardCosts]:
     """Every forward's costs by family, in order.
 
-    Raises DocumentError for a document without the operators of its forwards.
+    Raises DocumentError for a document without the operators of its forwards, and for one of a training run.
     """
     graph = folded.source
+    if any(forward.name.startswith(BACKWARD) for forward in graph.forwards):
+        raise DocumentError(
+            "the call graph is of a training run, and a report is of inference", remedy="trace again without training"
+        )
     if not any(forward.operators for forward in graph.forwards):
         raise DocumentError(
             "the call graph does not hold the operators of every forward", remedy="trace with --forward-operators"

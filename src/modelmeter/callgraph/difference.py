@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from modelmeter.patterns import pattern, static_order
-from modelmeter.schema.callgraph import STAGES, CallGraph, Cost, Signature
+from modelmeter.schema.callgraph import RUN_STAGES, CallGraph, Cost, Signature
 
 COST_KEYS = ("matrix_flops", "vector_flops", "bytes_read", "bytes_written", "launches", "output_bytes", "peak_bytes")
 
@@ -61,7 +61,7 @@ def difference(a: CallGraph, b: CallGraph) -> list[Change]:
 def _totals(a: CallGraph, b: CallGraph) -> list[Change]:
     found = []
     parts: list[tuple[str, Cost, Cost]] = [("total", a.total, b.total)]
-    for stage in [stage for stage in STAGES if stage in a.stages or stage in b.stages]:
+    for stage in [stage for stage in RUN_STAGES if stage in a.stages or stage in b.stages]:
         parts.append((stage, a.stages.get(stage, Cost()), b.stages.get(stage, Cost())))
     for name, before, after in parts:
         for key in COST_KEYS:

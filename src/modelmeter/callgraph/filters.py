@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from modelmeter.callgraph.contract import keep_modules, of_forwards
 from modelmeter.errors import UnknownNameError, UsageError
-from modelmeter.schema.callgraph import STAGES, CallGraph
+from modelmeter.schema.callgraph import BACKWARD, STAGES, CallGraph
 
 HEAVY_CLASSES = re.compile(
     r"Norm|BatchNorm|GELU|SiLU|ReLU|Sigmoid|Tanh|Softmax|Swish|Mish|GLU|Activation|Hardtanh|Softplus|PReLU",
@@ -37,7 +37,8 @@ def only_stage(graph: CallGraph, stage: str, stage_of: Callable[[str], str | Non
     """
     if stage not in STAGES:
         raise UnknownNameError("stage", stage, STAGES)
-    forwards = [forward for forward in graph.forwards if forward.name.startswith("decode") == (stage == "decode")]
+    inference = [forward for forward in graph.forwards if not forward.name.startswith(BACKWARD)]
+    forwards = [forward for forward in inference if forward.name.startswith("decode") == (stage == "decode")]
     names = {name for forward in forwards for name in forward.call_counts}
     if stage != "decode":
         names = {name for name in names if (stage_of(name) or "prefill") == stage}

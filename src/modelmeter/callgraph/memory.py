@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from modelmeter.callgraph.folded import FoldedGraph
 from modelmeter.errors import UnknownNameError
 from modelmeter.patterns import pattern, static_order
-from modelmeter.schema.callgraph import STAGES, CallGraph, LiveTensor
+from modelmeter.schema.callgraph import RUN_STAGES, CallGraph, LiveTensor
 
 
 @frozen
@@ -77,7 +77,7 @@ def memory_by_stage(graph: CallGraph) -> list[tuple[str, int, int]]:
     """Stages that ran, with the bytes that their operations put out and their peak."""
     return [
         (name, graph.stages[name].output_bytes, graph.stages[name].peak_bytes or 0)
-        for name in STAGES
+        for name in RUN_STAGES
         if name in graph.stages and (graph.stages[name].launches or graph.stages[name].output_bytes)
     ]
 

@@ -11,7 +11,7 @@ from modelmeter.callgraph.folded import Family, FoldedEdge, FoldedGraph
 from modelmeter.callgraph.folding import Folder
 from modelmeter.errors import UnknownNameError, UsageError
 from modelmeter.patterns import static_order
-from modelmeter.schema.callgraph import STAGES, CallGraph, Cost, ModuleCost
+from modelmeter.schema.callgraph import BACKWARD, STAGES, CallGraph, Cost, ModuleCost
 
 
 def select(
@@ -72,7 +72,8 @@ def only_stage(folded: FoldedGraph, stage: str) -> FoldedGraph:
         raise UnknownNameError("stage", stage, STAGES)
     graph = folded.source
     decode = stage == "decode"
-    forwards = [forward for forward in graph.forwards if forward.name.startswith("decode") == decode]
+    inference = [forward for forward in graph.forwards if not forward.name.startswith(BACKWARD)]
+    forwards = [forward for forward in inference if forward.name.startswith("decode") == decode]
     names: set[str] = set()
     if forwards or not (decode or graph.forwards):
         # The document does not tell data flow by forward; all of it tells the order.

@@ -12,15 +12,20 @@ from modelmeter.cli.arguments import Flag, Json, Whole
 from modelmeter.cli.artifacts import check_artifacts, run_folder, stored, write_artifacts
 from modelmeter.cli.console import printing, progress, write_text
 from modelmeter.cli.devices import DeviceFiles
+from modelmeter.cli.hugging_face_options import HuggingFaceOptions
 from modelmeter.cli.questions import asked
+from modelmeter.cli.report import check_page, html_of, subject_of
 from modelmeter.cli.scenario_options import ScenarioOptions
 from modelmeter.errors import UsageError
+from modelmeter.schema.files import write_file
 
 if TYPE_CHECKING:
     from modelmeter.planning.traced import TracedQuestion
     from modelmeter.planning.what_if import Question
+    from modelmeter.schema.analysis import Analysis
 
 _DEFAULT_SCENARIO = ScenarioOptions()
+_DEFAULT_MODEL = HuggingFaceOptions()
 
 _ROWS = 12
 """Modules that are listed, those with the largest own time."""
@@ -31,6 +36,7 @@ def analyze(
     /,
     *pages: Path,
     scenario: ScenarioOptions = _DEFAULT_SCENARIO,
+    model: HuggingFaceOptions = _DEFAULT_MODEL,
     device_file: DeviceFiles = (),
     calibration: Path | None = None,
     model_id: str | None = None,
@@ -43,6 +49,7 @@ def analyze(
     rows: Whole = _ROWS,
     tree: Flag = False,
     out: Path | None = None,
+    html: Path | None = None,
     store: Path | None = None,
     run_id: str | None = None,
     force_rebuild: Flag = False,
@@ -60,15 +67,15 @@ def analyze(
 
         modelmeter analyze deepseek-ocr page.png --device rtx-5090 --max-new-tokens 512
 
-        modelmeter analyze deepseek-ocr --workload dsocr-standard-v1 --out runs/report
+        modelmeter analyze deepseek-ocr --workload dsocr-standard-v1 --out runs/report --html report.html
 
         modelmeter analyze path/to/config.json --input-ids 1x512 --device h200
 
     Parameters
     ----------
     subject
-        A family (deepseek-ocr), a config.json, package.module:function, or a callgraph.json that was traced
-        with --forward-operators.
+        A family (deepseek-ocr), a config.json, an architecture by name (hf:qwen3_moe), package.module:function,
+        or a callgraph.json that was traced with --forward-operators.
     pages
         Page images of one request.
     device_file
@@ -95,6 +102,8 @@ def analyze(
         List every module, in the order of the model, with what is below it.
     out
         Folder for report.json, report.yaml, summary.md with its figures, and a page for every module.
+    html
+        An interactive page of the report, one HTML file that works offline.
     store
         Folder of reports, as that of "modelmeter serve": the report goes there under its id, and one that is there
         already is taken from there.
@@ -118,6 +127,8 @@ def analyze(
     folder = run_folder(out, run_id, store)
     if folder is not None:
         check_artifacts(folder, force=force)
+    if html is not None:
+        check_page(html, "--html", force=force)
     labels = {
         "model_id": model_id,
         "model_variant": model_variant,
@@ -126,18 +137,23 @@ def analyze(
     given = _profiled(scenario, workload_profile_id).values(pages)
     profile = workload_profile_id or (str(scenario.workload) if scenario.workload is not None else None)
     with progress(f"Tracing {subject}", quiet=quiet) as step:
-        question = asked(subject, given, device_file, calibration, profile, labels, input_ids, step, traced=traced)
+        question = asked(
+            subject, given, device_file, calibration, profile, labels, input_ids, step, traced=traced, model=model
+        )
     if measurement is not None:
         from modelmeter.cli.measured_time import with_measurement
 
         question = with_measurement(question, measurement)
-    report = None
+    report = analysis = None
     if store is not None:
         report, folder = stored(question, store, force_rebuild=force_rebuild)
-    elif as_json or folder is not None:
-        report = question.report()
+    elif as_json or html is not None or folder is not None:
+        analysis = question.analysis()
+        report = question.report(analysis)
         if folder is not None:
             write_artifacts(report, folder, force=force)
+    if html is not None:
+        write_file(html, html_of(subject_of(report, device_file=device_file)), force=force)
     with printing():
         if as_json:
             from modelmeter.contracts import report_json
@@ -145,18 +161,20 @@ def analyze(
             assert report is not None
             write_text(report_json(report))
             return
-        if not quiet or folder is None:
-            _show(question, rows, tree)
+        if not quiet or (folder is None and html is None):
+            _show(question, analysis or question.analysis(), rows, tree)
         if folder is not None and report is not None:
             print(f"report_id {report.report_id}")
             print(f"artifacts_dir {folder}")
+        if html is not None:
+            print(f"page {html}")
 
 
-def _show(question: Question | TracedQuestion, rows: int, tree: bool) -> None:
+def _show(question: Question | TracedQuestion, analysis: Analysis, rows: int, tree: bool) -> None:
     from modelmeter.render.analysis import analysis_view
     from modelmeter.render.terminal import console
 
-    view = analysis_view(question.analysis(), question.described(), rows=rows, whole_tree=tree)
+    view = analysis_view(analysis, question.described(), rows=rows, whole_tree=tree)
     console().print(view, crop=False)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BackendName = Literal["native", "hooks", "torchlens", "profiler"]
 
 _SETTINGS = {
-    "native": ("tensor_details", "forward_operators"),
+    "native": ("tensor_details", "forward_operators", "training", "no_replay"),
     "hooks": ("run_on",),
     "torchlens": ("run_on", "drawings"),
     "profiler": ("run_on", "repeats"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from modelmeter.cli.hugging_face_options import HuggingFaceOptions
 from modelmeter.cli.subject import DocumentSubject, FamilySubject, Subject, find_subject
 from modelmeter.errors import UsageError
 from modelmeter.schema.scenario import Scenario
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from modelmeter.planning.report import Labels
     from modelmeter.planning.traced import TracedQuestion
     from modelmeter.planning.what_if import Question
+
+_DEFAULT_MODEL = HuggingFaceOptions()
 
 
 def asked(
@@ -30,12 +33,13 @@ def asked(
     step: Callable[[str], None],
     *,
     traced: bool,
+    model: HuggingFaceOptions = _DEFAULT_MODEL,
 ) -> Question | TracedQuestion:
     """The question; a model without closed forms is traced here, and one that has them if ``traced``."""
     from modelmeter.cost.catalogue import find_device
     from modelmeter.planning.analysis import DEFAULT_DECODE_STEPS
 
-    found = find_subject(subject)
+    found = model.applied(find_subject(subject, own_code=model.trust_remote_code))
     efficiency = _efficiency(calibration)
     device = find_device(given.get("device", Scenario().device), device_file)
     if isinstance(found, FamilySubject) and not traced:

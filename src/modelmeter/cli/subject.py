@@ -12,14 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
-from modelmeter.errors import ConfigurationError, TracingError, UnknownNameError, UsageError
+from modelmeter.cli.processor_file import read_processors
+from modelmeter.errors import ConfigurationError, TracingError, UnknownNameError, UsageError, require_extra
 from modelmeter.families.protocol import Family
 from modelmeter.families.registry import families, get_family, recognise
 from modelmeter.schema.measurement import KIND as MEASURED
 
 _FUNCTION = "give package.module:function"
+
+HUGGING_FACE = "hf:"
+"""What the name of an architecture begins with."""
 
 
 @frozen
@@ -36,6 +40,13 @@ class HuggingFaceSubject:
 
     name: str
     source: Mapping[str, Any]
+    processors: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+    overrides: Mapping[str, Any] = field(factory=dict)
+    own: Mapping[str, Any] | None = None
+    experts: str | None = None
+    folder: Path | None = None
+    """Where the configuration lies, with code of its own beside it or not."""
+    trust_remote_code: bool = False
 
 
 @frozen
@@ -56,29 +67,32 @@ class DocumentSubject:
 Subject = FamilySubject | HuggingFaceSubject | FunctionSubject | DocumentSubject
 
 
-def find_subject(text: str) -> Subject:
+def find_subject(text: str, *, own_code: bool = False) -> Subject:
     """What the user named; UnknownNameError with the nearest family if it is nothing that is there.
 
-    What exists is a file, even if its name looks like a function's.
+    What exists is a file, even if its name looks like a function's. With ``own_code`` a snapshot that brings
+    code of its own is that code, also where a family knows its configuration.
     """
     if text in families():
         family = get_family(text)
         return FamilySubject(family, family.default_configuration())
     if os.path.exists(text) or text.endswith(".json"):
-        return _configured(Path(text))
+        return _configured(Path(text), own_code)
+    if text.startswith(HUGGING_FACE):
+        return _named(text.removeprefix(HUGGING_FACE))
     if ":" in text:
         return FunctionSubject(text, _function(text))
     if os.sep in text:
-        return _configured(Path(text))
+        return _configured(Path(text), own_code)
     family = get_family(text)
     return FamilySubject(family, family.default_configuration())
 
 
-def _configured(path: Path) -> Subject:
+def _configured(path: Path, own_code: bool) -> Subject:
     source = read_config_file(path)
     if "call_counts" in source:
         return DocumentSubject(path)
-    owner = recognise(source)
+    owner = None if own_code and "auto_map" in source else recognise(source)
     if owner is not None:
         return FamilySubject(owner, owner.read_configuration(source))
     model = source.get("model") if source.get("kind") == MEASURED else None
@@ -87,7 +101,19 @@ def _configured(path: Path) -> Subject:
         return written
     # A folder's config.json is named after the folder: every one of them has the same file name.
     file = path / "config.json" if path.is_dir() else path
-    return HuggingFaceSubject(file.resolve().parent.name if file.name == "config.json" else file.name, source)
+    name = file.resolve().parent.name if file.name == "config.json" else file.name
+    return HuggingFaceSubject(name, source, read_processors(file.parent), folder=file.parent)
+
+
+def _named(name: str) -> HuggingFaceSubject:
+    """An architecture at the library's own default configuration."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise require_extra("trace", "torch") from None
+    from modelmeter.tracing.hugging_face.names import source_of_name
+
+    return HuggingFaceSubject(name, source_of_name(name))
 
 
 def _written(configuration: Any) -> FamilySubject | None:

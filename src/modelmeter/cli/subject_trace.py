@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelmeter.cli.subject import DocumentSubject, FamilySubject, FunctionSubject, HuggingFaceSubject, Subject
 from modelmeter.errors import ScenarioError, UsageError
@@ -17,23 +17,29 @@ DEFAULT_POSITIONS = 512
 """Token ids of a prompt for a Hugging Face configuration, unless --input-ids says otherwise."""
 
 
-def check_subject(
-    found: Subject, given: dict[str, Any], wanted: Scenario, input_ids: str | None
-) -> tuple[int, int] | None:
+class Prompt(NamedTuple):
+    """Requests and token ids of each; not ``fixed``: as many as the model has room for and its media need."""
+
+    batch: int
+    positions: int
+    fixed: bool
+
+
+def check_subject(found: Subject, given: dict[str, Any], wanted: Scenario, input_ids: str | None) -> Prompt | None:
     """Refuse early what the model cannot have and what would do nothing; gives the prompt of token ids."""
     if isinstance(found, DocumentSubject):
         raise UsageError(f"{found.path} is a call graph, traced already", remedy="give a model, or analyze the graph")
     if isinstance(found, HuggingFaceSubject):
         _refuse_idle(given, HUGGING_FACE_KEYS, "a Hugging Face configuration")
         if input_ids is None:
-            return wanted.batch, DEFAULT_POSITIONS
+            return Prompt(wanted.batch, DEFAULT_POSITIONS, fixed=False)
         batch, positions = parse_size(input_ids, "--input-ids", "1x512")
         if given.get("batch", batch) != batch:
             raise ScenarioError(
                 f"--input-ids {input_ids} and --batch {wanted.batch} contradict each other",
                 remedy="give one of them; BATCHxPOSITIONS says both",
             )
-        return batch, positions
+        return Prompt(batch, positions, fixed=True)
     if input_ids is not None:
         raise UsageError("--input-ids is for Hugging Face configurations", remedy="leave it out")
     if isinstance(found, FamilySubject):
@@ -52,7 +58,7 @@ def _refuse_idle(given: dict[str, Any], understood: tuple[str, ...], what: str) 
 def trace_subject(
     found: Subject,
     wanted: Scenario,
-    prompt: tuple[int, int] | None,
+    prompt: Prompt | None,
     options: TraceOptions,
     step: Callable[[str], None],
 ) -> CallGraph:
@@ -65,9 +71,21 @@ def trace_subject(
         from modelmeter.tracing.hugging_face import trace_hugging_face
 
         assert prompt is not None
-        batch, positions = prompt
         return trace_hugging_face(
-            found.source, wanted, batch=batch, positions=positions, name=found.name, options=options, progress=step
+            found.source,
+            wanted,
+            batch=prompt.batch,
+            positions=prompt.positions,
+            fixed_length=prompt.fixed,
+            name=found.name,
+            options=options,
+            progress=step,
+            overrides=found.overrides,
+            processors=found.processors,
+            own=found.own,
+            experts=found.experts,
+            folder=found.folder,
+            trust_remote_code=found.trust_remote_code,
         )
     assert isinstance(found, FunctionSubject)
     from modelmeter.tracing.functions import trace_function

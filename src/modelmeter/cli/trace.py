@@ -12,9 +12,11 @@ from cyclopts import Parameter
 from modelmeter.cli.arguments import Flag, Whole
 from modelmeter.cli.backend import BackendChoice, BackendName
 from modelmeter.cli.console import printing, progress, write_text
+from modelmeter.cli.hugging_face_options import HuggingFaceOptions
+from modelmeter.cli.report import check_page, html_of, subject_of
 from modelmeter.cli.scenario_options import ScenarioOptions
 from modelmeter.cli.subject import FamilySubject, Subject, find_subject
-from modelmeter.cli.subject_trace import check_subject, trace_subject
+from modelmeter.cli.subject_trace import Prompt, check_subject, trace_subject
 from modelmeter.errors import UnknownNameError, UsageError, require_extra
 from modelmeter.schema.callgraph import STAGES
 from modelmeter.schema.files import check_writable, write_files
@@ -27,6 +29,7 @@ CALL_GRAPH_FILE = "callgraph.json"
 RUNTIME_FILE = "runtime-metadata.json"
 
 _DEFAULT_SCENARIO = ScenarioOptions()
+_DEFAULT_MODEL = HuggingFaceOptions()
 
 
 def trace(
@@ -34,14 +37,18 @@ def trace(
     /,
     *pages: Path,
     scenario: ScenarioOptions = _DEFAULT_SCENARIO,
+    model: HuggingFaceOptions = _DEFAULT_MODEL,
     input_ids: str | None = None,
     out: Path | None = None,
+    html: Path | None = None,
     as_json: Annotated[Flag, Parameter(name="--json")] = False,
     force: Flag = False,
     quiet: Flag = False,
     events: Whole = 0,
     tensor_details: Flag = False,
     forward_operators: Flag = False,
+    training: Flag = False,
+    no_replay: Flag = False,
     only: Literal["heavy"] | None = None,
     stage: str | None = None,
     prefix: str | None = None,
@@ -66,26 +73,32 @@ def trace(
     Parameters
     ----------
     subject
-        A family (deepseek-ocr), a Hugging Face config.json, or package.module:function; the function
-        returns a module and its inputs.
+        A family (deepseek-ocr), a Hugging Face config.json or snapshot, an architecture by name (hf:qwen3_moe),
+        or package.module:function, which returns a module and its inputs.
     pages
         Page images of one request.
     input_ids
         Prompt of BATCHxPOSITIONS token ids, for a Hugging Face configuration; BATCHx512 if not given.
     out
         Folder for callgraph.json and runtime-metadata.json.
+    html
+        An interactive page of the call graph, one HTML file that works offline.
     as_json
         Print the call graph document to stdout.
     force
         Overwrite files that exist.
     quiet
-        No progress, and no tables when --out is given.
+        No progress, and no tables when --out or --html is given.
     events
         Keep up to this many enter and exit events in the document.
     tensor_details
         Write each tensor's device and requires_grad into the signatures.
     forward_operators
         Write down every forward's operators by module, which "modelmeter analyze" of the document needs.
+    training
+        Run a backward after the forward, and count its work and its memory as well.
+    no_replay
+        Run every call of repeated modules, which takes longer; the document is the same.
     only
         "heavy": only modules that own parameters, multiply matrices, or are a norm or activation.
     stage
@@ -107,13 +120,15 @@ def trace(
     settings = {
         "tensor_details": tensor_details or None,
         "forward_operators": forward_operators or None,
+        "training": training or None,
+        "no_replay": no_replay or None,
         "run_on": run_on,
         "repeats": repeats,
         "drawings": drawings or None,
     }
     chosen = BackendChoice(backend, {key: value for key, value in settings.items() if value is not None})
     chosen.check(out)
-    found = find_subject(subject)
+    found = model.applied(find_subject(subject, own_code=model.trust_remote_code))
     scenario.check_device()
     given = scenario.values(pages)
     wanted = Scenario(**given)
@@ -122,19 +137,24 @@ def trace(
     chosen.check_scenario(given)
     if out is not None:
         check_writable(out, (CALL_GRAPH_FILE, RUNTIME_FILE, *chosen.file_names), force=force)
+    if html is not None:
+        check_page(html, "--html", force=force)
     with progress(f"Tracing {subject}", quiet=quiet) as step:
         graph, files = _run(found, wanted, prompt, events, chosen, step)
     graph = _filtered(graph, found, only, stage, prefix)
+    documents: dict[Path, str] = {}
     if out is not None:
-        documents = {out / CALL_GRAPH_FILE: graph.to_json(), out / RUNTIME_FILE: _runtime_document(graph)}
+        documents |= {out / CALL_GRAPH_FILE: graph.to_json(), out / RUNTIME_FILE: _runtime_document(graph)}
         documents |= {out / name: content for name, content in files.items()}
-        write_files(documents, force=force)
+    if html is not None:
+        documents[html] = html_of(subject_of(graph=graph))
+    write_files(documents, force=force)
     with printing():
         if as_json:
             write_text(graph.to_json())
-        elif not quiet or out is None:
+        elif not quiet or not documents:
             _show(graph, depth)
-        if out is not None and not as_json and not quiet:
+        if documents and not as_json and not quiet:
             print(f"Wrote {', '.join(str(path) for path in documents)}")
 
 
@@ -149,7 +169,7 @@ def _check_options(events: int, depth: int | None, stage: str | None) -> None:
 def _run(
     found: Subject,
     wanted: Scenario,
-    prompt: tuple[int, int] | None,
+    prompt: Prompt | None,
     events: int,
     chosen: BackendChoice,
     step: Callable[[str], None],
@@ -168,6 +188,8 @@ def _run(
         max_events=events,
         tensor_details=bool(chosen.settings.get("tensor_details")),
         forward_operators=bool(chosen.settings.get("forward_operators")),
+        training=bool(chosen.settings.get("training")),
+        replay=not chosen.settings.get("no_replay"),
         backend=backend,
     )
     graph = trace_subject(found, wanted, prompt, options, step)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, fields
 
 from modelmeter.cli.subject import DocumentSubject, FamilySubject, FunctionSubject, HuggingFaceSubject, Subject
-from modelmeter.cli.subject_trace import check_subject, trace_subject
+from modelmeter.cli.subject_trace import Prompt, check_subject, trace_subject
 from modelmeter.errors import DocumentError, ScenarioError, UsageError, require_extra
 from modelmeter.schema.scenario import HUGGING_FACE_KEYS, PLACEMENT_KEYS, Page, Scenario
 
@@ -63,9 +63,11 @@ def retraced(question: TracedQuestion, changes: Mapping[str, Any], device: Devic
         family = get_family(run.name)
         found = FamilySubject(family, family.restore_configuration(run.configuration))
         given, prompt = changed_values(before, changes), None
-    elif run.kind == "hugging_face" and run.prompt is not None:
-        found = HuggingFaceSubject(run.name, run.configuration)
-        prompt = f"{changes.get('batch', run.prompt[0])}x{changes.get('seq_len', run.prompt[1])}"
+    elif run.kind == "hugging_face":
+        found = _hugging_face_again(run)
+        prompt = None
+        if run.prompt is not None:
+            prompt = f"{changes.get('batch', run.prompt[0])}x{changes.get('seq_len', run.prompt[1])}"
         kept = {name: getattr(before, name) for name in HUGGING_FACE_KEYS}
         given = {**kept, **{name: value for name, value in changes.items() if name != "seq_len"}}
     else:
@@ -75,6 +77,20 @@ def retraced(question: TracedQuestion, changes: Mapping[str, Any], device: Devic
         )
     traced, scenario = _traced(found, given, prompt, step)
     return evolve(question, run=traced, scenario=evolve(scenario, device=device.id), device=device)
+
+
+def _hugging_face_again(run: TracedRun) -> HuggingFaceSubject:
+    """The configuration of a run with the inputs that it had."""
+    from modelmeter.tracing.hugging_face.own_inputs import own_inputs_of
+
+    own = run.described.get("own_inputs")
+    return HuggingFaceSubject(
+        run.name,
+        run.configuration,
+        processors=run.described.get("processors", {}),
+        own=own_inputs_of(own, f"the report of {run.name}") if own else None,
+        experts=run.described.get("experts"),
+    )
 
 
 def _traced(found: Subject, given: Mapping[str, Any], input_ids: str | None, step: Step) -> tuple[TracedRun, Scenario]:
@@ -97,19 +113,27 @@ def _traced(found: Subject, given: Mapping[str, Any], input_ids: str | None, ste
     )
     options = TraceOptions(routing=parse_routing(wanted.routing), forward_operators=True)
     steps = wanted.decode_steps
-    first = prompt[1] if prompt else 0
-    bends = turning_points(getattr(found, "source", {}), (first + 1, first + steps)) if prompt else []
-    few = min(steps, (bends[-1] - first if bends else 0) + STEPS_THAT_SHOW)
-    if wanted.routing not in REGULAR_ROUTING:
-        few = steps  # three equal draws say nothing of the next
+
+    def steps_to_trace(configuration: Mapping[str, Any], first: int) -> int:
+        if wanted.routing not in REGULAR_ROUTING:
+            return steps  # three equal draws say nothing of the next
+        bends = turning_points(configuration, (first + 1, first + steps)) if prompt else []
+        return min(steps, (bends[-1] - first if bends else 0) + STEPS_THAT_SHOW)
+
+    few = steps_to_trace(getattr(found, "source", {}), prompt.positions if prompt else 0)
     while True:
         graph = trace_subject(found, evolve(wanted, decode_steps=few), prompt, options, step)
+        # The library's defaults may hold windows too, and images make a prompt longer.
+        more = steps_to_trace(graph.model.get("config", {}), int(graph.scenario.get("seq_len", 0)))
+        if more > few:
+            few = more
+            continue
         folded = fold(graph)
         forwards = extended(forward_costs(folded), steps)
         if forwards is not None:
             break
         few = steps
-    batch = prompt[0] if prompt else wanted.batch
+    batch = prompt.batch if prompt else wanted.batch
     scenario = evolve(wanted, batch=batch)
     name = found.family.name if isinstance(found, FamilySubject) else str(graph.model.get("name", folded.root))
     return _run(graph, folded, forwards, scenario, _kind(found), name, prompt, few), scenario
@@ -158,7 +182,7 @@ def _run(
     scenario: Scenario,
     kind: str,
     name: str,
-    prompt: tuple[int, int] | None,
+    prompt: Prompt | None,
     traced_steps: int,
 ) -> TracedRun:
     from modelmeter.callgraph.cost_tree import cost_tree
@@ -186,7 +210,7 @@ def _run(
             for name, qualified in graph.module_classes.items()
             if name in graph.call_counts
         },
-        prompt=prompt,
+        prompt=(scenario.batch, graph.scenario["seq_len"]) if prompt and "seq_len" in graph.scenario else None,
         notes=tuple(dict.fromkeys(notes)),
     )
 

@@ -95,10 +95,14 @@ class ModuleAccount:
 
 
 class ForwardAccount:
-    """One forward of the root module."""
+    """One forward of the root module, or one call within it.
 
-    def __init__(self, name: str) -> None:
+    ``lowest_peak`` is the peak of a stage in which nothing ran: -1 in a call, so that it can be told from 0.
+    """
+
+    def __init__(self, name: str, lowest_peak: int = 0) -> None:
         self.name = name
+        self._lowest_peak = lowest_peak
         self.modules: dict[str, ModuleAccount] = defaultdict(ModuleAccount)
         self.edges: Counter[str] = Counter()
         self.data_edges: Counter[str] = Counter()
@@ -109,7 +113,7 @@ class ForwardAccount:
         """The running sums of a stage."""
         if name not in self.stages:
             self.stages[name] = (new_costs(), {})
-            self.stage_peaks[name] = 0
+            self.stage_peaks[name] = self._lowest_peak
         return self.stages[name]
 
     def as_forward(self, *, with_operators: bool = False) -> Forward:

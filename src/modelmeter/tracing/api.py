@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from attrs import asdict, evolve
@@ -15,6 +16,8 @@ from modelmeter.schema.callgraph import CallGraph
 from modelmeter.schema.scenario import Scenario
 from modelmeter.tracing.backends.weights import build_for
 from modelmeter.tracing.runner import Progress, TraceOptions, trace_forwards
+from modelmeter.tracing.training import kept_gradients
+from modelmeter.tracing.wrappers import unwrapped
 
 
 def trace(
@@ -22,12 +25,24 @@ def trace(
 ) -> CallGraph:
     """Record one run of a model without its weights, or with them by another back end (``options``).
 
-    ``trace(module, *args, **kwargs)`` runs the module's forward on these inputs. ``trace(family,
-    scenario, config=None)``, where the family may be given by name, builds the model and its inputs.
-    Raises TracingError naming the innermost module if the model raises.
+    ``trace(module, *args, **kwargs)`` runs the module's forward on these inputs, and with
+    ``training=True`` a backward after it. A forward that has an argument of this name gets it instead;
+    ``TraceOptions(training=True)`` then asks for the backward. A compiled module, and one within
+    ``DataParallel``, is traced as it is written. ``trace(family, scenario, config=None)``, where the
+    family may be given by name, builds the model and its inputs. Raises TracingError naming the
+    innermost module if the model raises, UsageError for what cannot be traced.
     """
     if isinstance(subject, nn.Module):
-        return trace_forwards(subject, _once(args, kwargs), options=options, model={"name": type(subject).__name__})
+        subject = unwrapped(subject)
+        if "training" in kwargs and "training" not in inspect.signature(subject.forward).parameters:
+            options = evolve(options or TraceOptions(), training=bool(kwargs.pop("training")))
+        with kept_gradients(args, kwargs):
+            return trace_forwards(subject, _once(args, kwargs), options=options, model={"name": type(subject).__name__})
+    if not isinstance(subject, str) and not hasattr(subject, "forwards"):
+        raise UsageError(
+            f"cannot trace {_described(subject)}",
+            remedy="give a torch.nn.Module with its inputs; what a script does with a module is recorded by record()",
+        )
     family = get_family(subject) if isinstance(subject, str) else subject
     scenario = args[0] if args else kwargs.pop("scenario", Scenario())
     if not isinstance(scenario, Scenario) or len(args) > 1 or set(kwargs) - {"config", "progress"}:
@@ -70,6 +85,13 @@ def scenario_document(scenario: Scenario, described: dict[str, Any]) -> dict[str
     """A scenario as plain data: its keys, with what the family made of them."""
     data = asdict(evolve(scenario.resolve(), pages=()))
     return {**data, **described, "num_pages": scenario.num_pages}
+
+
+def _described(subject: Any) -> str:
+    if isinstance(subject, type):
+        return f"the class {subject.__name__}, which is no module yet"
+    name = getattr(subject, "__name__", "")
+    return f"{name}, a {type(subject).__name__}" if name else f"a {type(subject).__name__}"
 
 
 def _once(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forwards:

@@ -182,6 +182,7 @@ def pretend_gpu() -> Iterator[None]:
         "reset_peak_memory_stats": nothing,
         "current_device": lambda: 0,
         "device_count": lambda: 1,
+        "get_device_capability": lambda *_, **__: (9, 0),
         "memory_allocated": lambda *_, **__: 0,
         "max_memory_allocated": lambda *_, **__: 0,
         "is_bf16_supported": lambda *_, **__: True,

@@ -25,8 +25,6 @@ from modelmeter.tracing.accounts import as_cost
 from modelmeter.tracing.modules import ModuleIds, constructor_params, module_children, parameter_infos
 from modelmeter.tracing.recorder import Recorder
 
-AssumptionKey = tuple[str, str, str, tuple[int, ...], str]
-
 
 def call_graph(
     recorder: Recorder,
@@ -34,7 +32,6 @@ def call_graph(
     *,
     model: Mapping[str, Any],
     scenario: Mapping[str, Any],
-    assumptions: Counter[AssumptionKey],
     runtime_events: list[dict[str, Any]],
     backend: str,
     forward_operators: bool = False,
@@ -66,19 +63,19 @@ def call_graph(
         scenario=dict(scenario),
         assumptions=[
             Assumption(module, operator, rule, shape, dtype, calls)
-            for (module, operator, rule, shape, dtype), calls in sorted(assumptions.items())
+            for (module, operator, rule, shape, dtype), calls in sorted(recorder.journal.assumptions.items())
         ],
-        unknown_operators=dict(recorder.unknown),
+        unknown_operators=dict(recorder.journal.unknown),
         module_children=module_children(ids),
         module_types={name: type(module).__name__ for name, module in ids.modules.items()},
         module_classes={
             name: f"{type(module).__module__}.{type(module).__qualname__}" for name, module in ids.modules.items()
         },
-        module_stages=recorder.module_stages,
+        module_stages=recorder.journal.module_stages,
         parameters=parameters,
         constructor_params=shaping,
         bookkeeping_params=bookkeeping,
-        events=recorder.events,
+        events=recorder.journal.events,
         events_dropped=recorder.events_dropped,
         runtime_events=runtime_events,
         data_edges=dict(_sum_counts(account.data_edges for account in recorder.forwards)),
@@ -86,7 +83,7 @@ def call_graph(
         kv_cache=recorder.kv_cache,
         stages=_stages(recorder),
         peak=_peak(recorder),
-        memory_timeline=recorder.series.as_timeline(),
+        memory_timeline=recorder.journal.timeline(),
         forwards=forwards,
     )
     sum_forwards(graph, forwards)
@@ -150,19 +147,21 @@ def _sum_operators(parts: list[dict[str, dict[str, OperatorCost]]]) -> dict[str,
 
 def _peak(recorder: Recorder) -> PeakMoment | None:
     """The moment of the peak, with equal storages of one origin taken together."""
-    if not recorder.peak_bytes:
+    journal = recorder.journal
+    if not journal.peak_bytes:
         return None
-    clock, forward, module, operator = recorder.peak_moment
+    moment = journal.peak_moment
     together: dict[tuple[str, str, tuple[int, ...], str], list[int]] = {}
-    for birth in recorder.storages.live_at(clock):
+    for birth in recorder.live_at_peak():
         together.setdefault((birth.module, birth.operator, birth.shape, birth.dtype), []).append(birth.size)
     tensors = [LiveTensor(*key, len(sizes), sum(sizes)) for key, sizes in together.items()]
-    return PeakMoment(forward, module, operator, recorder.peak_bytes, tuple(sorted(tensors, key=lambda t: -t.bytes)))
+    largest_first = tuple(sorted(tensors, key=lambda tensor: -tensor.bytes))
+    return PeakMoment(moment.forward, moment.module, moment.operator, journal.peak_bytes, largest_first)
 
 
 def _stages(recorder: Recorder) -> dict[str, Cost]:
     stages = {name: Cost(peak_bytes=0) for name in STAGES}
     for account in recorder.forwards:
         for name, (costs, by_dtype) in account.stages.items():
-            stages[name].add(as_cost(costs, by_dtype, account.stage_peaks[name]))
+            stages.setdefault(name, Cost(peak_bytes=0)).add(as_cost(costs, by_dtype, account.stage_peaks[name]))
     return stages

@@ -63,12 +63,21 @@ def _detached(mode: FakeTensorMode, x: Tensor) -> Tensor:
     return shape_only_view(mode, x.untyped_storage(), offset, tuple(x.shape), x.stride(), x.dtype)
 
 
+def _batch_norm_backward(mode: FakeTensorMode, gradient: Tensor, x: Tensor, weight: Tensor | None, *rest: Any) -> Any:
+    """Gradients of input, scale and shift, those that are asked for; torch's shapes come with all of them."""
+    of_input, *of_parameters = rest[6]
+    dtype = x.dtype if weight is None else weight.dtype
+    vectors = [_contiguous(mode, (x.shape[1],), dtype) if asked else None for asked in of_parameters]
+    return new_shape_only(mode, tuple(x.shape), x.stride(), x.dtype) if of_input else None, *vectors
+
+
 FAST_PATHS: dict[str, Callable[..., Any]] = {
     "aten._native_multi_head_attention": _multi_head,
     "aten._transformer_encoder_layer_fwd": _encoder_layer,
     "aten._pack_padded_sequence": _pack,
     "aten._grouped_mm": _grouped,
     "aten.detach": _detached,
+    "aten.native_batch_norm_backward": _batch_norm_backward,
 }
 """Operator name to what makes its result: takes the mode and the operator's positional arguments."""
 

@@ -235,8 +235,38 @@ def _cdist(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> int:
     return product_flops(a.shape[-2], a.shape[-1], b.shape[-2], math.prod(a.shape[:-2]))
 
 
+@matrix_flops("aten.linalg_solve_triangular")
+def _solve_triangular(a: Tensor, b: Tensor, *_: Any, out: Tensor, **__: Any) -> int:
+    """A [n, n], B [n, k] or [k, n]: substitution takes n·(n-1)/2 multiply-adds and n divisions for each of k."""
+    return a.shape[-1] * math.prod(out.shape)
+
+
 @matrix_flops("aten._trilinear")
-def _trilinear(a: Tensor, weight: Tensor, b: Tensor, *_: Any, out: Tensor, **__: Any) -> int:
-    """nn.Bilinear: a [R, I], weight [O, I, J], b [R, J]; aᵀ W_o for every output o, then its product with b."""
-    rows, (outputs, left, right) = a.shape[0], weight.shape
-    return product_flops(rows, left, outputs * right) + product_flops(rows, right, outputs)
+def _trilinear(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    expand_a: Sequence[int],
+    expand_b: Sequence[int],
+    expand_c: Sequence[int],
+    summed: Sequence[int],
+    *_: Any,
+    out: Any,
+    **__: Any,
+) -> int:
+    """nn.Bilinear and its gradients: a·b, summed over what c has not, then its product with c.
+
+    Forward: a [R, I], b [O, I, J], c [R, J]. Each gets axes of length 1 where it is expanded.
+    """
+    shapes = [_expanded(tensor, axes) for tensor, axes in ((a, expand_a), (b, expand_b), (c, expand_c))]
+    first = [max(pair) for pair in zip(shapes[0], shapes[1], strict=True)]
+    kept = [1 if axis in summed and axis in expand_c else length for axis, length in enumerate(first)]
+    return 2 * math.prod(first) + 2 * math.prod(max(pair) for pair in zip(kept, shapes[2], strict=True))
+
+
+def _expanded(tensor: Tensor, axes: Sequence[int]) -> list[int]:
+    """A tensor's shape with axes of length 1 put in."""
+    shape = list(tensor.shape)
+    for axis in sorted(axes):
+        shape.insert(axis, 1)
+    return shape

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from modelmeter.schema.callgraph import MemoryTimeline
 
 MOST_POINTS = 1_000
 """So many points are kept at most; a drawing is about as many pixels wide."""
+
+Call = tuple[int, str, str, str]
+"""Live bytes after an operation, module, operator and stage."""
 
 Sample = tuple[int, int, str, str, str]
 """Number of the operation, live bytes after it, module, operator and stage."""
@@ -34,6 +38,17 @@ class MemorySeries:
         if len(self._samples) > 4 * self._most:
             self._thin()
 
+    def extend(self, samples: Sequence[Call]) -> None:
+        """The live bytes after several more operations."""
+        step = 4 * self._most
+        for start in range(0, len(samples), step):
+            self._samples += [
+                (number, *sample) for number, sample in enumerate(samples[start : start + step], self.operations)
+            ]
+            self.operations = self._samples[-1][0] + 1
+            if len(self._samples) > 4 * self._most:
+                self._thin()
+
     def as_timeline(self) -> MemoryTimeline | None:
         """What was kept; None where nothing ran."""
         if not self._samples:
@@ -57,3 +72,18 @@ class MemorySeries:
             most = max(samples, key=lambda sample: sample[1])
             kept += sorted({least, most})
         self._samples = kept
+
+
+class SampleTape:
+    """All live bytes of one call, operation by operation."""
+
+    def __init__(self) -> None:
+        self.samples: list[Call] = []
+
+    def add(self, live_bytes: int, module: str, operator: str, stage: str) -> None:
+        """The live bytes after one more operation."""
+        self.samples.append((live_bytes, module, operator, stage))
+
+    def extend(self, samples: Sequence[Call]) -> None:
+        """The live bytes after several more operations."""
+        self.samples += samples

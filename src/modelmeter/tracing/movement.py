@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from modelmeter.tracing.operators import PER_OUTPUT_ELEMENT, Operator
+from modelmeter.tracing.training_flops import vector_flops_inside
 
 SOFTMAX_FLOPS = PER_OUTPUT_ELEMENT["aten._softmax"]
 LAYER_NORM_FLOPS = PER_OUTPUT_ELEMENT["aten.native_layer_norm"]
@@ -14,6 +15,8 @@ LAYER_NORM_FLOPS = PER_OUTPUT_ELEMENT["aten.native_layer_norm"]
 
 def vector_flops(operator: Operator, args: Any, inputs: list[Tensor], outputs: list[Tensor]) -> int:
     """Vector FLOPs of one operation, by the table in ``operators``."""
+    if operator.vector is not None:
+        return operator.vector(*args, out=outputs)
     if operator.matrix is not None:
         return _inside_fused(operator.name, args)
     if operator.per_output and outputs:
@@ -27,6 +30,9 @@ def vector_flops(operator: Operator, args: Any, inputs: list[Tensor], outputs: l
 
 def _inside_fused(name: str, args: Any) -> int:
     """The softmax inside fused attention, as many FLOPs as one written out, and the norms of a fused layer."""
+    of_backward = vector_flops_inside(name, args, SOFTMAX_FLOPS)
+    if of_backward is not None:
+        return of_backward
     if name == "aten._native_multi_head_attention":
         (batch, queries, _), keys, heads = args[0].shape, args[1].shape[1], args[4]
         return SOFTMAX_FLOPS * batch * heads * queries * keys

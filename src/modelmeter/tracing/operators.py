@@ -12,6 +12,8 @@ import torch
 from attrs import frozen
 
 from modelmeter.tracing.matrix_flops import MATRIX_FLOPS, MatrixFlops
+from modelmeter.tracing.stand_ins.registry import STAND_INS
+from modelmeter.tracing.training_flops import BACKWARD_MOVES, BACKWARD_PER_INPUT, BACKWARD_PER_OUTPUT
 
 SKIPPED_NAMESPACES = ("prim", "prims_device")
 """Device and layout queries that are dispatched for fake tensors only: no operations at all."""
@@ -57,7 +59,7 @@ PER_INPUT_ELEMENT: dict[str, int] = {
         "count_nonzero index_add index_add_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_reduce "
         "histc nll_loss_forward nll_loss2d_forward"
     ).split()
-} | {"aten.var": 3, "aten.std": 3, "aten.var_mean": 3, "aten.std_mean": 3}
+} | {"aten.var": 3, "aten.std": 3, "aten.var_mean": 3, "aten.std_mean": 3, **BACKWARD_PER_INPUT}
 """Reductions: operations per element of the largest input. Variance: subtract, square, add."""
 
 PER_OUTPUT_ELEMENT: dict[str, int] = {
@@ -81,6 +83,7 @@ PER_OUTPUT_ELEMENT: dict[str, int] = {
     "aten.upsample_bicubic2d": 32,
     "aten._upsample_bicubic2d_aa": 32,
     "aten.grid_sampler_2d": 8,
+    **BACKWARD_PER_OUTPUT,
 }
 """Fused vector operators: operations per output element. Softmax: maximum, subtract, exp, add, divide.
 Layer norm: two for the mean and its use, three for the variance, one to scale, two for the affine part.
@@ -131,6 +134,10 @@ class Operator:
     overwrites: bool
     only_shaped_like: bool
     in_place: bool
+    vector: MatrixFlops | None = None
+    """Vector FLOPs from arguments and result, where a number for each element does not say them."""
+    stands_for: str = ""
+    """Of a stand-in for a kernel that is not there: which kernel."""
 
 
 def describe_operator(func: Any) -> Operator:
@@ -138,13 +145,14 @@ def describe_operator(func: Any) -> Operator:
     namespace = func.namespace
     name = f"{namespace}.{func._schema.name.split('::')[1]}"
     computes = name if name in MOVES or name in PER_INPUT_ELEMENT else name.removesuffix("_")  # add_ is add
-    matrix = MATRIX_FLOPS.get(computes)
+    stand_in = STAND_INS.get(name)
+    matrix = MATRIX_FLOPS.get(computes) if stand_in is None else stand_in.matrix
     # A result that shares its input's storage, although the schema does not say so.
     is_view = bool(func.is_view) or name == "aten._unsafe_view"
     no_launch = is_view or name in NO_LAUNCH or torch.Tag.inplace_view in func.tags
-    moves = no_launch or computes in MOVES
+    moves = no_launch or computes in MOVES or computes in BACKWARD_MOVES
     foreign = namespace not in ("aten", "prims")
-    unknown = matrix is None and not moves and (foreign or bool(_MATRIX_WORDS.search(name)))
+    unknown = matrix is None and stand_in is None and not moves and (foreign or bool(_MATRIX_WORDS.search(name)))
     per_input = PER_INPUT_ELEMENT.get(computes, 0)
     per_output = 0 if moves or per_input or matrix is not None or unknown else PER_OUTPUT_ELEMENT.get(computes, 1)
     mutates = any(a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments)
@@ -162,4 +170,6 @@ def describe_operator(func: Any) -> Operator:
         overwrites=name in OVERWRITES,
         only_shaped_like=name in ONLY_SHAPED_LIKE,
         in_place=mutates,
+        vector=None if stand_in is None else stand_in.vector,
+        stands_for="" if stand_in is None else stand_in.stands_for,
     )

@@ -78,6 +78,17 @@ class ResultCache:
         results = [None if meta is None else self._make(meta, storage, base) for meta in metas]
         return results[0] if kind is None else kind(results)
 
+    def view_of(
+        self,
+        storage: torch.UntypedStorage,
+        offset: int,
+        shape: tuple[int, ...],
+        stride: tuple[int, ...],
+        dtype: torch.dtype,
+    ) -> FakeTensor:
+        """A shape-only tensor on a shape-only storage."""
+        return self._make((shape, stride, offset, dtype), storage, 0)
+
     def _make(self, meta: _Meta, storage: torch.UntypedStorage | None, base: int) -> FakeTensor:
         shape, stride, offset, dtype = meta
         if storage is None:

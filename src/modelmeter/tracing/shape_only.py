@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -115,6 +116,8 @@ def _restore(slots: dict[str, Any], before: dict[str, Any], converted: dict[int,
 
 
 def _holds_shape_only(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, weakref.ref):  # nn.LSTM refers to its weights so, too
+        value = value()
     if isinstance(value, FakeTensor):
         return True
     if type(value) is dict:

@@ -24,6 +24,7 @@ from modelmeter.tracing.shape_only import ShapeOnlyStorages, new_shape_only
 from modelmeter.tracing.sized_by_data import SIZED_BY_DATA, indices_for_masks
 from modelmeter.tracing.storage_map import StorageMap
 from modelmeter.tracing.values import Note, Supplied, ValuePolicy, is_same
+from modelmeter.tracing.writes import HIDDEN_WRITES, mutated_arguments
 
 DEFAULT_REAL_LIMIT_BYTES = 64 * 2**20
 """A real result larger than this becomes shape-only: a 4096 x 4096 float32 mask still is real."""
@@ -38,9 +39,6 @@ _UNIFORM = frozenset(
     ).split()
 )
 """Operators that make uniform tensors of uniform tensors, the same for one element as for many."""
-
-_HIDDEN_WRITES: dict[str, tuple[int, ...]] = {"aten.native_batch_norm": (3, 4)}
-"""Arguments that an operator writes although its schema does not say so, if the one after them is true."""
 
 
 def _zero(*_: Any) -> int:
@@ -79,35 +77,37 @@ class WeightlessExecutor:
         self.policy = policy
         self.storages = ShapeOnlyStorages(mode, on_alias)
         self.note = note
+        self.on_read: Callable[[Tensor], None] = lambda _: None
+        """Called for a real tensor whose values Python reads as a whole."""
         self._results = ResultCache(mode)
         self._limit = real_limit_bytes
         self._building = building
         self._uniform: StorageMap[int | bool] = StorageMap()
         self._operators: dict[Any, Operator] = {}
-        self._mutated: dict[Any, tuple[tuple[int, str], ...]] = {}
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of an operator; in-place operators return the tensor that they were given."""
         operator = self._operators.get(func)
         if operator is None:
             operator = self._operators[func] = describe_operator(func)
-            self._mutated[func] = _mutated_arguments(func)
         if operator.skipped:
             return _CPU if operator.name == "prim.device" else func(*args, **kwargs)
-        if not self._touches_shape_only(args, kwargs):
+        if operator.stands_for:
+            self.note(operator.name, operator.stands_for, tuple(args[0].shape), args[0].dtype)
+        if not self.touches_shape_only(args, kwargs):
             if not operator.is_view and not operator.in_place and self._may_exceed(args, kwargs):
                 return self._bounded(func, operator, args, kwargs)
             return func(*args, **kwargs)
         if operator.in_place:
             if torch.Tag.inplace_view in func.tags and not isinstance(args[0], FakeTensor):
                 return self._rearranged(func, args, kwargs)
-            written = self._mutated[func]
+            written = mutated_arguments(func)
             if self._building and written == ((0, "self"),) and _is_initialised(func, args):
                 return args[0]  # it has no values to set
             for position, name in written:
                 self._taint(args[position] if position < len(args) else kwargs.get(name))
-        elif operator.name in _HIDDEN_WRITES:
-            self._taint_hidden(_HIDDEN_WRITES[operator.name], args)
+        elif operator.name in HIDDEN_WRITES:
+            self._taint_hidden(HIDDEN_WRITES[operator.name], args)
         early = self._value(operator, args, kwargs)
         if early is not None:
             return early[0]
@@ -131,7 +131,19 @@ class WeightlessExecutor:
         """The shape-only tensor that stands for one without values."""
         return tensor if isinstance(tensor, FakeTensor) else self.storages.stand_in(tensor)
 
-    def _touches_shape_only(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def view_of(
+        self,
+        storage: torch.UntypedStorage,
+        offset: int,
+        shape: tuple[int, ...],
+        stride: tuple[int, ...],
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """A shape-only tensor on a shape-only storage."""
+        return self._results.view_of(storage, offset, shape, stride, dtype)
+
+    def touches_shape_only(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether any argument of an operator has no values."""
         tainted = self.storages if self.storages else None
         for value in (*args, *kwargs.values()) if kwargs else args:
             if isinstance(value, Tensor):
@@ -177,14 +189,23 @@ class WeightlessExecutor:
 
     # -- values ------------------------------------------------------------------------------------
 
+    def uniform_of(self, tensor: Tensor) -> int | bool | None:
+        """The value that all elements of a shape-only integer or boolean tensor are known to have."""
+        return self._uniform.get(self.shape_only(tensor)) if self._uniform else None
+
+    def set_uniform(self, tensor: Tensor, value: int | bool) -> None:
+        """All elements of a shape-only tensor have this value."""
+        self._uniform.set(tensor, value)
+
     def value_of(self, tensor: Tensor) -> tuple[Any, str]:
         """The value that all elements of a shape-only tensor have, and the rule that gave it."""
-        held = self._uniform.get(self.shape_only(tensor)) if self._uniform else None
+        held = self.uniform_of(tensor)
         return (held, "as it was computed") if held is not None else self.policy.scalar(tensor.dtype)
 
     def readable(self, tensor: Tensor, operation: str) -> Tensor:
         """A real tensor for whatever Python reads as a whole (``numpy``, ``tolist``)."""
         if not self.is_shape_only(tensor):
+            self.on_read(tensor)
             return tensor
         value, rule = self.value_of(tensor)
         self.note(operation, rule, tuple(tensor.shape), tensor.dtype)
@@ -341,14 +362,6 @@ def _reads_floats(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 def _is_initialised(func: Any, args: tuple[Any, ...]) -> bool:
     return isinstance(args[0], FakeTensor) and torch.Tag.inplace_view not in func.tags
-
-
-def _mutated_arguments(func: Any) -> tuple[tuple[int, str], ...]:
-    return tuple(
-        (position, argument.name)
-        for position, argument in enumerate(func._schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    )
 
 
 class WeightlessMode(TorchDispatchMode):

@@ -42,8 +42,20 @@ def build_for(
     """
     if backend is None:
         return build_weightless(build)
+    return build_for_real(build, module_of=module_of, fill=fill, limit_bytes=limit_bytes, run_on=backend.run_on)
+
+
+def build_for_real(
+    build: Callable[[], T],
+    *,
+    module_of: Callable[[T], nn.Module] = lambda made: made,  # type: ignore[assignment,return-value]
+    fill: bool = True,
+    limit_bytes: int | None = None,
+    run_on: str = "",
+) -> T:
+    """The same with real weights, whoever runs it; ``run_on`` is the device whose free memory counts too."""
     needed = parameter_bytes(module_of(build_weightless(build)))
-    check_fits(needed, free_bytes(backend.run_on) if limit_bytes is None else limit_bytes)
+    check_fits(needed, free_bytes(run_on) if limit_bytes is None else limit_bytes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         made = build()

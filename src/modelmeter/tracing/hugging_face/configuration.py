@@ -5,32 +5,51 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from modelmeter.errors import ConfigurationError, ScenarioError, UnknownNameError, require_extra
+
+if TYPE_CHECKING:
+    from modelmeter.tracing.hugging_face.remote_code import SnapshotClasses
 
 _LIMITS = ("max_position_embeddings", "n_positions", "max_target_positions", "max_seq_len")
 """Under which name a configuration says how many positions its decoder has."""
 
 
+_TALKATIVE = ("transformers", "transformers_modules", "torch._subclasses.fake_tensor")
+
+
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """Advice on weights, tokenizers and kernels has no place in a trace."""
-    logger = logging.getLogger("transformers")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Advice on weights and kernels has no place in a trace; an operator that fails is told by its error."""
+    with suppress(ImportError):  # reported when it is needed
+        from transformers.utils import logging as library_logging
+
+        library_logging.get_logger()  # sets the library's level, which it would do later over ours
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
-def read_hugging_face(source: Mapping[str, Any], name: str, overrides: Mapping[str, Any] | None = None) -> Any:
+def read_hugging_face(
+    source: Mapping[str, Any],
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    code: SnapshotClasses | None = None,
+) -> Any:
     """A transformers configuration object from its JSON form.
 
     ``overrides`` maps dotted names (``text_config.num_hidden_layers``) to values; a name that the
     configuration does not have is refused, since transformers itself would take it and do nothing.
+    ``code`` are the classes of a snapshot's own code, where it runs.
     Raises ConfigurationError, and UnknownNameError for such a name.
     """
     try:
@@ -41,11 +60,13 @@ def read_hugging_face(source: Mapping[str, Any], name: str, overrides: Mapping[s
     if not isinstance(model_type, str):
         raise ConfigurationError(f"{name} names no model_type", remedy="give a Hugging Face config.json")
     values = {key: value for key, value in source.items() if key != "model_type"}
+    own = code.config if code is not None else None
+    make = partial(AutoConfig.for_model, model_type) if own is None else own
     try:
-        config = AutoConfig.for_model(model_type, **values)
+        config = make(**values)
         if overrides:
             values = _overridden(values, config, overrides)
-            config = AutoConfig.for_model(model_type, **values)
+            config = make(**values)
         return config
     except UnknownNameError:
         raise
@@ -98,7 +119,10 @@ def one_line(error: Exception) -> str:
 
 def position_limit(config: Any) -> int | None:
     """How many positions the text part of a model has; None where the configuration sets no limit."""
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    try:
+        text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    except ValueError:  # it has several, and none of them is the one
+        text = config
     for name in _LIMITS:
         limit = getattr(text, name, None)
         if isinstance(limit, int) and limit > 0:

@@ -16,28 +16,46 @@ DEFAULT_SIDE = 224
 """Height and width of an image where neither configuration nor processor has a size, in pixels."""
 
 
+def codebooks(config: Any) -> int:
+    """Ids of one position where a model's tokens are those of a sound's codebooks; 1 for plain text."""
+    decoder = getattr(config, "decoder_config", None)
+    channels = size(decoder, TEXT, "num_channels", default=1) if hasattr(decoder, "to_dict") else 1
+    return size(config, TEXT, "num_codebooks", "n_codebooks", default=channels)
+
+
+def forward_arguments(module: nn.Module) -> dict[str, bool]:
+    """Names of the arguments of a module's forward, each with whether it must be given."""
+    found = inspect.signature(type(module).forward).parameters
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        name: parameter.default is inspect.Parameter.empty
+        for name, parameter in found.items()
+        if name != "self" and parameter.kind in by_name
+    }
+
+
 @define
 class Example:
-    """One example being made; ``made`` maps argument names to values, in the order in which they came."""
+    """One example being made; ``made`` maps argument names to values, in the order in which they came.
+
+    The layout of an input is 0 for what processor and configuration say, or a place in ``layouts``.
+    """
 
     module: nn.Module
     config: Any
     batch: int
     positions: int
     dtype: torch.dtype
-    settings: Mapping[str, Any] = field(factory=dict)
+    processors: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+    picture_layout: int = 0
+    sound_layout: int = 0
+    prompt_layout: int = 0
     made: dict[str, Any] = field(factory=dict)
 
     @property
     def arguments(self) -> dict[str, bool]:
         """Names of the forward's arguments, each with whether it must be given."""
-        found = inspect.signature(type(self.module).forward).parameters
-        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        return {
-            name: parameter.default is inspect.Parameter.empty
-            for name, parameter in found.items()
-            if name != "self" and parameter.kind in by_name
-        }
+        return forward_arguments(self.module)
 
     @property
     def main_input(self) -> str:
@@ -57,6 +75,11 @@ class Example:
     @property
     def channels(self) -> int:
         return size(self.config, IMAGE, "num_channels", "in_channels", "in_chans", default=3)
+
+    @property
+    def codebooks(self) -> int:
+        """Ids of one position of a prompt."""
+        return codebooks(self.config)
 
     @property
     def frames(self) -> int:

@@ -9,13 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modelmeter.tracing.hugging_face.example import Example
 
 Maker = Callable[[Example], Tensor]
 
-_MEL_BINS = ("num_mel_bins", "input_feat_size", "feature_size", "input_dim", "n_mels", "num_mel_filters", "feat_dim")
+_MEL_BINS = (
+    "num_mel_bins",
+    "input_feat_size",
+    "feature_projection_input_dim",
+    "feature_size",
+    "input_dim",
+    "n_mels",
+    "num_mel_filters",
+    "feat_dim",
+)
 
 MAKERS: dict[str, Maker] = {}
 """Argument name to its maker; a second maker for a name is refused."""
@@ -59,6 +68,13 @@ def embedded(example: Example) -> Tensor:
     return example.floats(example.batch, example.positions, width)
 
 
+@makes("encoder_hidden_states")
+def encoded(example: Example) -> Tensor:
+    """[B, T, width of the encoder]"""
+    names = ("encoder_hidden_size", "cross_attention_hidden_size", "hidden_size", "d_model")
+    return example.floats(example.batch, example.positions, example.of_text(*names, default=768))
+
+
 @makes("bbox")
 def boxes(example: Example) -> Tensor:
     """[B, T, 4]"""
@@ -88,15 +104,6 @@ def all_pixels(example: Example) -> Tensor:
     return example.ones(example.batch, *example.made["pixel_values"].shape[-2:])
 
 
-@makes("hidden_states")
-def patches(example: Example) -> Tensor:
-    """[N, C * patch volume]: the patches of all images in one row."""
-    side = example.of_image("patch_size", default=14)
-    depth = example.of_image("temporal_patch_size", default=1)
-    rows, columns = patch_grid(example)
-    return example.floats(example.batch * rows * columns, example.channels * depth * side * side)
-
-
 @makes("grid_thw", "image_grid_thw")
 def grids(example: Example) -> Tensor:
     """[B, 3]: frames, rows and columns of patches of each image."""
@@ -118,6 +125,25 @@ def merges(example: Example) -> Tensor:
     return torch.full((example.batch,), example.of_image("spatial_merge_size", "merge_size", default=2))
 
 
+@makes("spatial_shapes", "target_sizes")
+def shapes_of_images(example: Example) -> Tensor:
+    """[B, 2]: rows and columns of patches of each image."""
+    return torch.tensor([patch_grid(example)] * example.batch)
+
+
+@makes("pixel_attention_mask")
+def all_patches(example: Example) -> Tensor:
+    """[B, N] for patches, [B, N, H, W] for pictures [B, N, C, H, W]: nothing is padding."""
+    shape = example.made["pixel_values"].shape
+    return example.ones(*shape[:2], *(shape[3:] if len(shape) == 5 else ()))
+
+
+@makes("task_inputs")
+def task_ids(example: Example) -> Tensor:
+    """[B, T]"""
+    return example.ones(example.batch, example.of_text("task_seq_len", default=example.positions))
+
+
 @makes("input_values", "audio_values")
 def waveform(example: Example) -> Tensor:
     """[B, 1, samples], a second of sound, where channels are counted; else [B, samples]."""
@@ -128,21 +154,17 @@ def waveform(example: Example) -> Tensor:
     return example.floats(example.batch, samples)
 
 
+def mel_bins(example: Example) -> int:
+    return example.of_sound(*_MEL_BINS, default=80)
+
+
 @makes("input_features", "audio_mel", "audio_input_features")
 def mel_frames(example: Example) -> Tensor:
-    """[B, M, frames] where the encoder begins with a convolution over 2 x its positions, else [B, frames, M]."""
-    bins = example.of_sound(
-        "num_mel_bins",
-        "input_feat_size",
-        "feature_size",
-        "input_dim",
-        "n_mels",
-        "num_mel_filters",
-        "feat_dim",
-        default=80,
-    )
+    """[B, M, frames] where the encoder begins with a convolution over 2 x its positions, else [B, 400, M]."""
+    bins = mel_bins(example)
     positions = example.of_sound("max_source_positions", default=0)
-    if positions:
+    convolved = any(isinstance(part, nn.Conv1d) and part.in_channels == bins for part in example.module.modules())
+    if positions and convolved:
         return example.floats(example.batch, bins, 2 * positions)
     return example.floats(example.batch, 400, bins)
 
@@ -151,8 +173,7 @@ def mel_frames(example: Example) -> Tensor:
 def all_frames(example: Example) -> Tensor:
     """[B, frames]: no frame is padding."""
     frames = _sound(example)
-    bins = example.of_sound("num_mel_bins", "feature_size", default=80)
-    length = frames.shape[-1] if frames.shape[1] == bins else frames.shape[1]
+    length = frames.shape[-1] if frames.shape[1] == mel_bins(example) else frames.shape[1]
     return torch.ones(example.batch, length, dtype=torch.bool)
 
 
@@ -183,7 +204,13 @@ def all_observed(example: Example) -> Tensor:
     return torch.ones_like(example.made["past_values"])
 
 
-@makes("past_values_padding", "freq")
+@makes("freq")
+def frequencies(example: Example) -> Tensor:
+    """[B, 1]: of the highest kind."""
+    return torch.zeros(example.batch, 1, dtype=torch.int64)
+
+
+@makes("past_values_padding")
 def series_marks(example: Example) -> Tensor:
     """[B, time]: nothing is padding."""
     return torch.zeros(example.made["past_values"].shape, dtype=torch.int64)

@@ -27,6 +27,11 @@ class OwnInput:
     dtype: str | None = None
     values: Any = None
 
+    def data(self) -> dict[str, Any]:
+        """What ``own_inputs_of`` reads: shape or values, and the dtype where one is given."""
+        given = {"shape": list(self.shape)} if self.values is None else {"values": self.values}
+        return {**given, "dtype": self.dtype} if self.dtype else given
+
     def tensor(self, dtype: torch.dtype) -> Tensor:
         """The tensor; zeros for floats, ones for everything else, where there are no values."""
         if self.values is not None:
@@ -51,10 +56,15 @@ def read_own_inputs(path: Path) -> dict[str, OwnInput]:
         raise ScenarioError(f"inputs {path} is no YAML: {line}", remedy=_EXAMPLE) from None
     if not isinstance(data, Mapping) or not data:
         raise ScenarioError(f"inputs {path} names no argument", remedy=_EXAMPLE)
-    return {str(name): _own_input(str(name), value, path) for name, value in data.items()}
+    return own_inputs_of(data, str(path))
 
 
-def _own_input(name: str, value: Any, path: Path) -> OwnInput:
+def own_inputs_of(data: Mapping[str, Any], place: str) -> dict[str, OwnInput]:
+    """Own inputs from plain data; ScenarioError or UnknownNameError with the ``place`` that it comes from."""
+    return {str(name): _own_input(str(name), value, place) for name, value in data.items()}
+
+
+def _own_input(name: str, value: Any, path: str) -> OwnInput:
     if not isinstance(value, Mapping):
         raise ScenarioError(f"{name} in {path} is {value!r:.60}", remedy=_EXAMPLE)
     for key in value:

@@ -18,6 +18,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from modelmeter.tracing.devices import HostFunctions, pretend_gpu
+from modelmeter.tracing.hugging_face.sizes import TEXT, parts
 from modelmeter.tracing.shape_only import fake_mode_of, weightless_parameters
 from modelmeter.tracing.values import ValuePolicy
 from modelmeter.tracing.weightless import WeightlessExecutor, WeightlessMode
@@ -52,6 +53,9 @@ MEDIA = (
 )
 
 
+_ENDINGS = ("token_id", "token_index", "token_idx", "patch_id", "pad_id")
+
+
 @frozen
 class Placeholders:
     """So many positions of one prompt with this token id and token type."""
@@ -66,7 +70,7 @@ def placeholders(module: nn.Module, config: Any, inputs: Mapping[str, Any], batc
     found = []
     for medium in MEDIA:
         name = next((name for name in medium.inputs if name in inputs), None)
-        method = getattr(module, medium.method, None)
+        method = next((getattr(part, medium.method) for part in module.modules() if hasattr(part, medium.method)), None)
         token = _token_id(config, medium.words)
         if name is None or method is None or token is None:
             continue
@@ -74,15 +78,22 @@ def placeholders(module: nn.Module, config: Any, inputs: Mapping[str, Any], batc
         given = {key: value for key, value in inputs.items() if key in accepted and key != "input_ids"}
         if name not in accepted:  # it calls the tensor by another name, in the first place
             given[next(iter(accepted))] = inputs[name]
+        if _needs(accepted, "input_ids"):
+            given["input_ids"] = torch.ones(batch, 1, dtype=torch.int64)
         features = unrecorded(module, partial(method, **given))
         found.append(Placeholders(token, _rows(features) // batch, medium.token_type))
     return found
 
 
+def _needs(accepted: Mapping[str, inspect.Parameter], name: str) -> bool:
+    return name in accepted and accepted[name].default is inspect.Parameter.empty
+
+
 def _token_id(config: Any, words: tuple[str, ...]) -> int | None:
-    for word in words:
-        for ending in ("token_id", "token_index", "token_idx", "patch_id", "pad_id"):
-            value = getattr(config, f"{word}_{ending}", None)
+    names = [f"{word}_{ending}" for word in words for ending in _ENDINGS]
+    for part in (config, *parts(config, TEXT)):
+        for name in names:
+            value = getattr(part, name, None)
             if isinstance(value, int) and not isinstance(value, bool):
                 return value
     return None
@@ -115,11 +126,17 @@ def unrecorded(module: nn.Module, call: Callable[[], T]) -> T:
 
 @contextmanager
 def _as_it_was(module: nn.Module) -> Iterator[None]:
-    """Plain attributes of modules (caches, counters) are afterwards what they were."""
-    before = [(part, dict(vars(part))) for part in module.modules()]
+    """Attributes of modules (caches, counters) and their hooks are afterwards what they were."""
+    before = [
+        (part, dict(vars(part)), {name: dict(value) for name, value in vars(part).items() if name.endswith("_hooks")})
+        for part in module.modules()
+    ]
     try:
         yield
     finally:
-        for part, attributes in before:
+        for part, attributes, hooks in before:
             vars(part).clear()
             vars(part).update(attributes)
+            for name, held in hooks.items():
+                vars(part)[name].clear()
+                vars(part)[name].update(held)

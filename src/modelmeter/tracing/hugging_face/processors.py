@@ -21,10 +21,17 @@ DEFAULT_SIDE = 448
 SOUND_S = 4
 """Length of the sound, in seconds; some processors pad it to 30."""
 
-_GEOMETRY = ("patch_size", "temporal_patch_size", "merge_size", "max_num_patches", "num_mel_bins")
+_GEOMETRY = ("patch_size", "temporal_patch_size", "merge_size", "max_num_patches", "num_mel_bins", "feature_size")
 """What a processor and its configuration must agree on, by the processor's name for it."""
 
-_CONFIGURED = {"merge_size": ("spatial_merge_size", "merge_size"), "num_mel_bins": ("num_mel_bins",)}
+_CONFIGURED = {
+    "merge_size": ("spatial_merge_size", "merge_size"),
+    "feature_size": ("num_mel_bins", "n_mels"),
+}
+
+
+_SIDES = ("height", "width", "shortest_edge", "longest_edge")
+"""Names in a processor's size."""
 
 
 def image_inputs(config: Any, folder: str, settings: Mapping[str, Any], batch: int) -> dict[str, Tensor]:
@@ -80,13 +87,22 @@ def _instance(class_name: Any, config: Any, kind: str, settings: Mapping[str, An
 
     if not isinstance(class_name, str):
         return None
+    given = {key: value for key, value in settings.items() if not key.endswith("_type")}
     try:
         found = getattr(transformers, class_name)
-        made = found(**{key: value for key, value in settings.items() if not key.endswith("_type")})
+        made = found(**given)
+        agreed = {**_geometry(made, config, kind), **_side(made, config, kind)}
+        return found(**{**agreed, **given}) if agreed else made
     except Exception:
         return None  # it needs a package that is not here; the configuration alone must do
+
+
+def _geometry(made: Any, config: Any, kind: str) -> dict[str, int]:
+    """What the configuration says otherwise than a processor's defaults."""
+    found = {}
     for name in _GEOMETRY:
-        if name in settings or not hasattr(made, name) or not isinstance(getattr(made, name), int):
+        before = getattr(made, name, None)
+        if not isinstance(before, int) or (name == "feature_size" and before == 1):  # a waveform has no bins
             continue
         known = [
             value
@@ -94,9 +110,21 @@ def _instance(class_name: Any, config: Any, kind: str, settings: Mapping[str, An
             for key in _CONFIGURED.get(name, (name,))
             if isinstance(value := getattr(part, key, None), int) and value > 0
         ]
-        if known:
-            setattr(made, name, known[0])
-    return made
+        if known and known[0] != before:
+            found[name] = known[0]
+    return found
+
+
+def _side(made: Any, config: Any, kind: str) -> dict[str, dict[str, int]]:
+    """Height and width of a processor that makes pictures of one size, where the configuration has another one."""
+    size, known = getattr(made, "size", None), sides(config)
+    if kind != IMAGE or known is None or size is None:
+        return {}
+    given = {name for name in _SIDES if name in size and size[name] is not None}
+    square = {"height": known[0], "width": known[1]}
+    if given == {"shortest_edge"} and getattr(made, "do_center_crop", False):
+        return {"size": {"shortest_edge": min(known)}, "crop_size": square}
+    return {"size": square} if given == {"height", "width"} else {}
 
 
 def _tensors(make: Any) -> dict[str, Tensor]:
@@ -106,6 +134,8 @@ def _tensors(make: Any) -> dict[str, Tensor]:
     except Exception:
         return {}  # it wants more than a picture or a sound: a pair, words with boxes, a trimap
     found: dict[str, Tensor] = {}
+    if isinstance(made, Tensor):
+        return {"pixel_values": made}
     for name, value in made.items():
         if isinstance(value, Tensor) and value.dim() > 0:
             found[name] = value

@@ -59,7 +59,7 @@ def size(config: Any, kind: str, *names: str, default: int) -> int:
 def sides(config: Any) -> tuple[int, int] | None:
     """Height and width of the images that a configuration is for; None where it takes any."""
     for part in parts(config, IMAGE):
-        for name in ("image_size", "img_size", "input_size"):
+        for name in ("image_size", "img_size", "max_img_size", "input_size"):
             value = getattr(part, name, None)
             if isinstance(value, dict):
                 value = (value.get("height"), value.get("width"))
