@@ -18,7 +18,7 @@ from small import small_source
 SMALL = ("trace", "small.json", "--base-size", "128", "--image-size", "64")
 """Arguments that trace the small configuration on small views."""
 
-USAGE, PAGE, CONFIGURATION, SCENARIO, OUTPUT, TRACING = 2, 3, 4, 5, 7, 8
+USAGE, PAGE, CONFIGURATION, SCENARIO, DOCUMENT, OUTPUT, TRACING = 2, 3, 4, 5, 6, 7, 8
 """Exit codes by class of error."""
 
 LLAMA: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from command import OUTPUT, SMALL, USAGE, command, refused, write_small
+from command import DOCUMENT, LLAMA, OUTPUT, SMALL, USAGE, command, refused, write_small
 from modelmeter import CallGraph
 from modelmeter.cli.report import html_of, subject_of
 from modelmeter.contracts import load_report, save_report
@@ -106,7 +106,11 @@ def test_what_is_compared_is_in_the_page(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--out", "x.html"), USAGE, "nothing to show"),
+        (("--out", "x.html"), USAGE, "SUBJECT requires an argument"),
+        ((REPORT, "--batch", "2", "--out", "x.html"), USAGE, "was made before"),
+        ((GRAPH, "--set", "a=1", "--out", "x.html"), USAGE, "was made before"),
+        (("deepseek-orc", "--out", "x.html"), USAGE, "did you mean 'deepseek-ocr'"),
+        (("no.json", "--out", "x.html"), DOCUMENT, "cannot read no.json"),
         ((REPORT, "--out", "x.txt"), USAGE, "x.txt is no HTML file; name it x.html"),
         ((REPORT, REPORT, "--out", "x.html"), USAGE, "makes two reports"),
         ((GRAPH, GRAPH, "--out", "x.html"), USAGE, "makes two call graphs"),
@@ -123,6 +127,32 @@ def test_a_file_that_exists_stays_as_it_is(tmp_path: Path):
     out.write_text("mine")
     assert "--force" in refused(OUTPUT, "report", GRAPH, "--out", out, cwd=tmp_path)
     assert command("report", GRAPH, "--out", out, "--force").code == 0
+
+
+def test_a_model_has_a_page_of_its_report_and_call_graph(tmp_path: Path):
+    write_small(tmp_path)
+    small = ("small.json", "--base-size", "128", "--image-size", "64", "--batch", "2")
+    done = command("report", *small, "--out", "page.html", cwd=tmp_path)
+    assert (done.code, done.err, done.out) == (0, "", "Wrote page.html\n")
+    data = json.loads(read((tmp_path / "page.html").read_text(encoding="utf-8")).data)
+    done = command("analyze", *small, "--json", cwd=tmp_path)
+    assert data["report"]["id"] == json.loads(done.out)["report_id"]
+    assert "callgraph" in data and "live" in data
+
+
+def test_so_has_one_without_closed_forms(tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    for words in (("report", "config.json", "--out", "a.html"), ("analyze", "config.json", "--html", "b.html")):
+        assert command(*words, "--input-ids", "1x8", "--decode-steps", "5", cwd=tmp_path).code == 0
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert "callgraph" in json.loads(read((tmp_path / "a.html").read_text(encoding="utf-8")).data)
+
+
+def test_several_devices_are_not_traced(tmp_path: Path):
+    done = command("report", "deepseek-ocr", "--tensor-parallel", "2", "--out", "page.html", cwd=tmp_path)
+    assert done.code == 0, done.err
+    data = json.loads(read((tmp_path / "page.html").read_text(encoding="utf-8")).data)
+    assert "report" in data and "callgraph" not in data
 
 
 ANALYZE = ("analyze", "small.json", "--base-size", "128", "--image-size", "64", "--page", "100x150")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelmeter.planning.traced import TracedQuestion
     from modelmeter.planning.what_if import Question
     from modelmeter.schema.analysis import Analysis
+    from modelmeter.schema.callgraph import CallGraph
 
 _DEFAULT_SCENARIO = ScenarioOptions()
 _DEFAULT_MODEL = HuggingFaceOptions()
@@ -136,9 +137,20 @@ def analyze(
     }
     given = _profiled(scenario, workload_profile_id).values(pages)
     profile = workload_profile_id or (str(scenario.workload) if scenario.workload is not None else None)
+    graphs: list[CallGraph] = []
     with progress(f"Tracing {subject}", quiet=quiet) as step:
         question = asked(
-            subject, given, device_file, calibration, profile, labels, input_ids, step, traced=traced, model=model
+            subject,
+            given,
+            device_file,
+            calibration,
+            profile,
+            labels,
+            input_ids,
+            step,
+            traced=traced,
+            model=model,
+            keep=graphs.append,
         )
     if measurement is not None:
         from modelmeter.cli.measured_time import with_measurement
@@ -153,7 +165,9 @@ def analyze(
         if folder is not None:
             write_artifacts(report, folder, force=force)
     if html is not None:
-        write_file(html, html_of(subject_of(report, device_file=device_file)), force=force)
+        write_file(
+            html, html_of(subject_of(report, graphs[0] if graphs else None, device_file=device_file)), force=force
+        )
     with printing():
         if as_json:
             from modelmeter.contracts import report_json

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelmeter.planning.report import Labels
     from modelmeter.planning.traced import TracedQuestion
     from modelmeter.planning.what_if import Question
+    from modelmeter.schema.callgraph import CallGraph
 
 _DEFAULT_MODEL = HuggingFaceOptions()
 
@@ -34,8 +35,12 @@ def asked(
     *,
     traced: bool,
     model: HuggingFaceOptions = _DEFAULT_MODEL,
+    keep: Callable[[CallGraph], None] = lambda graph: None,
 ) -> Question | TracedQuestion:
-    """The question; a model without closed forms is traced here, and one that has them if ``traced``."""
+    """The question; a model without closed forms is traced here, and one that has them if ``traced``.
+
+    A call graph that is traced goes to ``keep``.
+    """
     from modelmeter.cost.catalogue import find_device
     from modelmeter.planning.analysis import DEFAULT_DECODE_STEPS
 
@@ -52,7 +57,7 @@ def asked(
     from modelmeter.cli.traced_run import run_of_subject
     from modelmeter.planning.traced import TracedQuestion
 
-    run, scenario = run_of_subject(found, given, DEFAULT_DECODE_STEPS, input_ids, step)
+    run, scenario = run_of_subject(found, given, DEFAULT_DECODE_STEPS, input_ids, step, keep)
     scenario = evolve(scenario, device=device.id)
     names = {} if isinstance(found, FamilySubject) else _names(found, run.name, run.configuration)
     return TracedQuestion(run, scenario, device, efficiency, _labels(labels, profile, names))

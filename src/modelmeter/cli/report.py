@@ -7,17 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelmeter.cli.arguments import Flag
+from modelmeter.cli.console import progress
 from modelmeter.cli.devices import DeviceFiles
+from modelmeter.cli.hugging_face_options import HuggingFaceOptions
+from modelmeter.cli.scenario_options import ScenarioOptions
 from modelmeter.errors import UsageError
 
 if TYPE_CHECKING:
     from modelmeter.render.page import Subject
 
 
+_DEFAULT_SCENARIO = ScenarioOptions()
+_DEFAULT_MODEL = HuggingFaceOptions()
+
+
 def report(
+    subject: str,
+    /,
     *documents: Path,
     out: Path,
     compare: Path | None = None,
+    scenario: ScenarioOptions = _DEFAULT_SCENARIO,
+    model: HuggingFaceOptions = _DEFAULT_MODEL,
+    input_ids: str | None = None,
     device_file: DeviceFiles = (),
     force: Flag = False,
     quiet: Flag = False,
@@ -25,6 +37,10 @@ def report(
     """Write an interactive page: one HTML file that works offline, to look at, ask what if, and pass on.
 
     Examples:
+
+        modelmeter report deepseek-ocr page.png --device h200 --out report.html
+
+        modelmeter report hf:qwen3 --input-ids 1x512 --out report.html
 
         modelmeter report runs/report/report.json --out report.html
 
@@ -34,33 +50,49 @@ def report(
 
     Parameters
     ----------
+    subject
+        A report.json (or report.yaml) or callgraph.json; or a model, as for "modelmeter analyze", which is analyzed
+        and traced.
     documents
-        A report.json (or report.yaml), a callgraph.json, or one of each.
+        The other of the two; or page images for a model.
     out
         The HTML file to write.
     compare
         Another document of the same kind to show beside it.
+    input_ids
+        Prompt of BATCHxPOSITIONS token ids, for a Hugging Face configuration.
     device_file
         Your own device file, JSON or YAML, or a folder of them, for the page's choice of devices; repeatable.
     force
         Overwrite a file that exists.
     quiet
-        Do not say what was written.
+        No progress, and do not say what was written.
     """
+    from modelmeter.cli.page_subject import is_model, report_and_graph
     from modelmeter.render.page import Subject
     from modelmeter.schema.files import write_file
 
-    if not documents:
-        raise UsageError("there is nothing to show", remedy="give a report.json, a callgraph.json, or both")
     check_page(out, force=force)
-    subject = subject_of(**_loaded(documents), device_file=device_file)
+    if is_model(subject):
+        given = scenario.values(documents)
+        profile = str(scenario.workload) if scenario.workload is not None else None
+        with progress(f"Tracing {subject}", quiet=quiet) as step:
+            shown = report_and_graph(subject, given, profile, input_ids, model, device_file, step)
+    else:
+        if scenario != _DEFAULT_SCENARIO or model != _DEFAULT_MODEL or input_ids is not None:
+            raise UsageError(
+                f"{subject} was made before: options of a scenario or model change nothing in it",
+                remedy="leave them out, or give the model",
+            )
+        shown = _loaded([Path(subject), *documents])
+    page = subject_of(**shown, device_file=device_file)
     other = None if compare is None else Subject(**_loaded([compare]))
-    if other is not None and (other.report is None) != (subject.report is None):
+    if other is not None and (other.report is None) != (page.report is None):
         raise UsageError(
-            f"--compare {compare} is no {'report' if subject.report else 'call graph'}",
+            f"--compare {compare} is no {'report' if page.report else 'call graph'}",
             remedy="compare documents of one kind",
         )
-    write_file(out, html_of(subject, other), force=force)
+    write_file(out, html_of(page, other), force=force)
     if not quiet:
         print(f"Wrote {out}")
 

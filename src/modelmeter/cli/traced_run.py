@@ -23,9 +23,14 @@ Step = Callable[[str], None]
 
 
 def run_of_subject(
-    found: Subject, given: Mapping[str, Any], default_steps: int, input_ids: str | None, step: Step
+    found: Subject,
+    given: Mapping[str, Any],
+    default_steps: int,
+    input_ids: str | None,
+    step: Step,
+    keep: Callable[[CallGraph], None] = lambda graph: None,
 ) -> tuple[TracedRun, Scenario]:
-    """Trace a model for a report; gives the run and its scenario.
+    """Trace a model for a report; gives the run and its scenario, and the call graph to ``keep``.
 
     Without decode steps among the given keys a model that generates gets ``default_steps``, any other none.
     """
@@ -37,16 +42,16 @@ def run_of_subject(
                 remedy="leave it out, or give a model that has closed forms without --trace",
             )
     if isinstance(found, DocumentSubject):
-        return _run_of_document(found.path, given)
+        return _run_of_document(found.path, given, keep)
     if "decode_steps" in given or isinstance(found, FunctionSubject):
-        return _traced(found, given, input_ids, step)
+        return _traced(found, given, input_ids, step, keep)
     try:
-        return _traced(found, {**given, "decode_steps": default_steps}, input_ids, step)
+        return _traced(found, {**given, "decode_steps": default_steps}, input_ids, step, keep)
     except ScenarioError:
         if isinstance(found, FamilySubject):
             raise
         # No cache, or no room for so many tokens: a run is then one forward.
-        return _traced(found, {**given, "decode_steps": 0}, input_ids, step)
+        return _traced(found, {**given, "decode_steps": 0}, input_ids, step, keep)
 
 
 def retraced(question: TracedQuestion, changes: Mapping[str, Any], device: Device, step: Step) -> TracedQuestion:
@@ -93,7 +98,13 @@ def _hugging_face_again(run: TracedRun) -> HuggingFaceSubject:
     )
 
 
-def _traced(found: Subject, given: Mapping[str, Any], input_ids: str | None, step: Step) -> tuple[TracedRun, Scenario]:
+def _traced(
+    found: Subject,
+    given: Mapping[str, Any],
+    input_ids: str | None,
+    step: Step,
+    keep: Callable[[CallGraph], None] = lambda graph: None,
+) -> tuple[TracedRun, Scenario]:
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -133,13 +144,16 @@ def _traced(found: Subject, given: Mapping[str, Any], input_ids: str | None, ste
         if forwards is not None:
             break
         few = steps
+    keep(graph)
     batch = prompt.batch if prompt else wanted.batch
     scenario = evolve(wanted, batch=batch)
     name = found.family.name if isinstance(found, FamilySubject) else str(graph.model.get("name", folded.root))
     return _run(graph, folded, forwards, scenario, _kind(found), name, prompt, few), scenario
 
 
-def _run_of_document(path: Path, given: Mapping[str, Any]) -> tuple[TracedRun, Scenario]:
+def _run_of_document(
+    path: Path, given: Mapping[str, Any], keep: Callable[[CallGraph], None]
+) -> tuple[TracedRun, Scenario]:
     from modelmeter.callgraph.cost_tree import forward_costs, is_decode
     from modelmeter.callgraph.folding import fold
     from modelmeter.planning.traced import LEVERS
@@ -151,6 +165,7 @@ def _run_of_document(path: Path, given: Mapping[str, Any]) -> tuple[TracedRun, S
             f"{path} is traced already, with its own {', '.join(others)}", remedy="leave them out, or give the model"
         )
     graph = CallGraph.load(path)
+    keep(graph)
     folded = fold(graph)
     forwards = forward_costs(folded)
     steps = sum(is_decode(forward.name) for forward in forwards)
