@@ -143,8 +143,8 @@ def sweep(
 
 def work_out(family: Family, config: Any, axes: Axes, efficiency: Efficiency = DEFAULT) -> Sweep:
     """The same for axes that were read, also where no combination is valid."""
-    groups, refusals = _groups(family, config, axes)
-    return _joined(axes, [_work_out(group, axes, efficiency) for group in groups], refusals)
+    groups, refusals, no_text = _groups(family, config, axes)
+    return _joined(axes, [_work_out(group, axes, efficiency) for group in groups], refusals, no_text)
 
 
 @frozen
@@ -172,10 +172,11 @@ class _Part:
     """``TOTALS`` by name, times by stage and case, bounds by stage and ``bound``."""
 
 
-def _groups(family: Family, config: Any, axes: Axes) -> tuple[list[_Group], dict[int, str]]:
-    """Structures by closed form, and why the others cannot be."""
+def _groups(family: Family, config: Any, axes: Axes) -> tuple[list[_Group], dict[int, str], dict[int, str]]:
+    """Structures by closed form; why the others cannot be; and why these cannot be without text either."""
     groups: dict[int, _Group] = {}
     refusals: dict[int, str] = {}
+    no_text: dict[int, str] = {}
     smallest = axes.smallest
     for number, structure in enumerate(axes.structures()):
         if isinstance(structure, str):
@@ -185,13 +186,14 @@ def _groups(family: Family, config: Any, axes: Axes) -> tuple[list[_Group], dict
             costs = family.costs(config, evolve(structure, **smallest))
         except ScenarioError as error:
             refusals[number] = _refusal(family, config, structure, axes, str(error))
+            no_text[number] = _no_text(family, config, structure, axes)
             continue
         if id(costs.form) not in groups:
             groups[id(costs.form)] = _Group(costs.form, no_text=_no_text(family, config, structure, axes))
         group = groups[id(costs.form)]
         group.numbers.append(number)
         group.values.append(costs.values)
-    return list(groups.values()), refusals
+    return list(groups.values()), refusals, no_text
 
 
 def _refusal(family: Family, config: Any, structure: Scenario, axes: Axes, reason: str) -> str:
@@ -206,6 +208,11 @@ def _no_text(family: Family, config: Any, structure: Scenario, axes: Axes) -> st
     if "text_tokens" not in axes.sizes() or 0 not in axes.named["text_tokens"]:
         return ""
     return _error(family, config, evolve(structure, **{**axes.smallest, "text_tokens": 0}))
+
+
+def _without_text(axes: Axes) -> Array:
+    """Where there are no text tokens."""
+    return along(np.array(axes.named["text_tokens"]) == 0, 1 + SIZES.index("text_tokens"))
 
 
 def _error(family: Family, config: Any, scenario: Scenario) -> str:
@@ -238,7 +245,7 @@ def _work_out(group: _Group, axes: Axes, efficiency: Efficiency) -> _Part:
         reason = f"prompt and decode steps exceed the model's {form.max_positions} positions"
         impossible[reason] = positions > form.max_positions
     if group.no_text:
-        impossible[group.no_text] = along(np.array(axes.named["text_tokens"]) == 0, 1 + SIZES.index("text_tokens"))
+        impossible[group.no_text] = _without_text(axes)
     possible = np.broadcast_to(True, positions.shape)
     for these in impossible.values():
         possible = possible & ~these
@@ -281,8 +288,11 @@ def _machine_values(axes: Axes, form: ClosedForm) -> tuple[dict[str, Any], dict[
     return values, reasons
 
 
-def _joined(axes: Axes, parts: Sequence[_Part], refusals: Mapping[int, str]) -> Sweep:
-    """The parts side by side, along the dimension of structures, with what is not valid marked."""
+def _joined(axes: Axes, parts: Sequence[_Part], refusals: Mapping[int, str], no_text: Mapping[int, str]) -> Sweep:
+    """The parts side by side, along the dimension of structures, with what is not valid marked.
+
+    ``no_text``: why refused structures cannot be without text tokens either, empty where that is no other reason.
+    """
     structures, *others = axes.dimensions
 
     def together(arrays: Sequence[Array], fill: np.generic) -> Array:
@@ -304,6 +314,11 @@ def _joined(axes: Axes, parts: Sequence[_Part], refusals: Mapping[int, str]) -> 
     reasons = together(coded, np.int32(VALID))
     for number, reason in refusals.items():
         reasons[number] = texts[reason]
+    for number, reason in no_text.items():
+        if reason:
+            reasons = np.array(np.broadcast_to(reasons, (structures, *others)))
+            without = np.broadcast_to(_without_text(axes), (1, *others))[0]
+            reasons[number][without] = texts.setdefault(reason, len(texts))
     valid, possible = reasons == VALID, together([part.possible for part in parts], np.False_)
     arrays: dict[tuple[str, ...], Array] = {}
     for name in _NAMES:
