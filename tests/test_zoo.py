@@ -14,7 +14,7 @@ from modelmeter.tracing.hugging_face.configuration import read_hugging_face
 from modelmeter.tracing.zoo import Entry, trace_entry, zoo_names, zoo_table
 from modelmeter.tracing.zoo.__main__ import main
 from modelmeter.tracing.zoo.entry import reason
-from modelmeter.tracing.zoo.excuses import FAILS_TOO, MISSING_PACKAGE, excuse_for
+from modelmeter.tracing.zoo.excuses import FAILS_TOO, MISSING_PACKAGE, excuse_for, excuses
 from modelmeter.tracing.zoo.pool import Failed, run_each
 from modelmeter.tracing.zoo.settings import Setting, settings
 from modelmeter.tracing.zoo.shrink import FEW_EXPERTS, FEW_LAYERS, shrunken
@@ -101,6 +101,14 @@ def test_a_failure_is_excused_only_if_it_is_the_same_for_real() -> None:
     assert excuse_for("bert", "float32", Setting(set={"hidden_size": 60, "intermediate_size": 64})) == ""
     # What is ours alone is no excuse: such an input cannot even be made.
     assert excuse_for("bert", "float32", Setting(inputs={"pixel_values": {"shape": [1]}})) == ""
+
+
+def test_another_error_of_the_shrunken_model_is_no_excuse() -> None:
+    failure = "its sounds raised RuntimeError: a and b must have the same dim, but got 672 and 3"
+    assert excuses(f"{FAILS_TOO}: RuntimeError: a and b must have the same dim, but got 64 and 3", failure)
+    assert not excuses(f"{FAILS_TOO}: ModuleNotFoundError: No module named 'scipy'", failure)
+    assert excuses(f"{FAILS_TOO}: TracingError: it returns nothing", "it returns nothing")
+    assert not excuses("", failure)
 
 
 def test_settings_are_of_keys_that_exist() -> None:

@@ -17,6 +17,7 @@ from modelmeter.errors import ModelMeterError, UnknownNameError
 from modelmeter.schema.codec import read_text
 from modelmeter.schema.files import write_file
 from modelmeter.tracing.zoo.entry import Entry, class_of, excuse_of, trace_entry, zoo_names
+from modelmeter.tracing.zoo.excuses import excuses
 from modelmeter.tracing.zoo.pool import Failed, run_each
 from modelmeter.tracing.zoo.store import read_rows, write_rows
 from modelmeter.tracing.zoo.table import summary, with_table
@@ -60,7 +61,7 @@ def _run(options: argparse.Namespace) -> None:
     # A run for real takes its own time; what fails without an excuse gets the chance of one.
     unexplained = [name for name in chosen if rows[name].failure and not rows[name].excuse]
     for name, words in run_each(excuse_of, unexplained, processes=options.processes, limit_s=options.limit):
-        if isinstance(words, str) and words:
+        if isinstance(words, str) and excuses(words, rows[name].failure):
             rows[name] = evolve(rows[name], excuse=words)
             write_rows(options.data, rows)
     if options.table is not None:

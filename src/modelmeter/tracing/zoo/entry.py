@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
@@ -13,7 +12,7 @@ from modelmeter.schema.callgraph import CallGraph
 from modelmeter.schema.scenario import Scenario
 from modelmeter.tracing.hugging_face import trace_hugging_face
 from modelmeter.tracing.hugging_face.own_inputs import own_inputs_of
-from modelmeter.tracing.zoo.excuses import MISSING_PACKAGE, excuse_for, missing_package
+from modelmeter.tracing.zoo.excuses import MISSING_PACKAGE, excuse_for, missing_package, one_line
 from modelmeter.tracing.zoo.settings import Setting, settings
 from modelmeter.tracing.zoo.uncalled import Readings
 
@@ -143,11 +142,7 @@ def _shape(shape: list[int]) -> str:
     return "×".join(map(str, shape))
 
 
-_FOLDERS = re.compile(r"/[^\s'\"]*/site-packages/")
-"""Where a machine keeps its packages is no part of a reason."""
-
-
 def reason(error: Exception) -> str:
     """What happened, in one line of at most 300 letters."""
     what = error.problem if isinstance(error, ModelMeterError) else f"{type(error).__name__}: {error}"
-    return " ".join(_FOLDERS.sub("", what).split())[:300]
+    return one_line(what, 300)

@@ -26,6 +26,9 @@ FAILS_TOO = "fails for real too"
 _NEEDS = re.compile(r"requires the ([\w.-]+) library|No module named '([\w.-]+)'|requires `?pip install ([\w.-]+)")
 
 
+_FOLDERS = re.compile(r"/[^\s'\"]*/site-packages/")
+
+
 def missing_package(error: BaseException) -> str | None:
     """The package that an error says is not installed."""
     for cause in _causes(error):
@@ -42,6 +45,17 @@ def excuse_for(name: str, dtype: str, setting: Setting) -> str:
     weightless = _outcome(name, dtype, changed, weightless=True)
     real = _outcome(name, dtype, changed, weightless=False)
     return f"{FAILS_TOO}: {real}" if real and real == weightless else ""
+
+
+def excuses(excuse: str, failure: str) -> bool:
+    """Whether what ``excuse_for`` gave is about the error of the failure, and not another of the shrunken model's."""
+    kind, _, words = excuse.removeprefix(f"{FAILS_TOO}: ").partition(": ")
+    return bool(excuse) and (f"{kind}:" in failure or words in failure)
+
+
+def one_line(words: str, most: int) -> str:
+    """At most so many letters on one line; where a machine keeps its packages is no part of them."""
+    return " ".join(_FOLDERS.sub("", words).split())[:most]
 
 
 def _outcome(name: str, dtype: str, setting: Setting, *, weightless: bool) -> str:
@@ -63,7 +77,7 @@ def _outcome(name: str, dtype: str, setting: Setting, *, weightless: bool) -> st
             return ""  # too large to be run here, or not the architecture's own
         cause = list(_causes(error))[-1]
         words = cause.problem if isinstance(cause, ModelMeterError) else str(cause)
-        return " ".join(f"{type(cause).__name__}: {words}".split())[:200]
+        return one_line(f"{type(cause).__name__}: {words}", 200)
     return ""
 
 
