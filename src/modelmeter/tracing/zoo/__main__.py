@@ -59,8 +59,8 @@ def _run(options: argparse.Namespace) -> None:
         write_rows(options.data, rows)
         print(f"{name}: {rows[name].failure or f'{rows[name].matrix_flops:,} FLOPs'}", flush=True)
     # A run for real takes its own time; what fails without an excuse gets the chance of one.
-    unexplained = [name for name in chosen if rows[name].failure and not rows[name].excuse]
-    for name, words in run_each(excuse_of, unexplained, processes=options.processes, limit_s=options.limit):
+    unexcused = [name for name in chosen if rows[name].failure and not rows[name].excuse]
+    for name, words in run_each(excuse_of, unexcused, processes=options.processes, limit_s=options.limit):
         if isinstance(words, str) and excuses(words, rows[name].failure):
             rows[name] = evolve(rows[name], excuse=words)
             write_rows(options.data, rows)

@@ -23,7 +23,7 @@ def summary(rows: Mapping[str, Entry]) -> str:
     return (
         f"{len(rows)} names tried: {len(traced)} traced of {expected} that can run here{share}; "
         f"{len(package)} need a package that is not installed, {len(real)} fail for real in the same way, "
-        f"{len(rows) - len(traced) - len(package) - len(real)} fail unexplained."
+        f"{len(rows) - len(traced) - len(package) - len(real)} fail without an excuse, for the reasons below."
     )
 
 
