@@ -46,7 +46,7 @@ def test_rows_are_kept(tmp_path: Path) -> None:
 def test_the_table_says_what_was_found() -> None:
     assert summary(ROWS) == (
         "4 names tried: 2 traced of 3 that can run here (66.7%); 1 need a package that is not installed, "
-        "0 fail for real in the same way, 1 fail unexplained."
+        "0 fail for real in the same way, 1 fail without an excuse, for the reasons below."
     )
     text = zoo_table(ROWS)
     assert "| bert | BertModel | 110 M | 22.0 GFLOP | 482 | 0.5 | bfloat16 | input_ids 1×128 |" in text
