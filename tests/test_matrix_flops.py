@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -173,12 +173,12 @@ def test_a_second_formula_for_an_operator_is_refused() -> None:
 
 @pytest.fixture
 def custom_operator() -> Any:
-    library = torch.library.Library("modelmeter_test", "FRAGMENT")
-    library.define("scan(Tensor x) -> Tensor")
-    library.impl("scan", lambda x: x.clone(), "CompositeExplicitAutograd")
-    torch.library.register_fake("modelmeter_test::scan", lambda x: torch.empty_like(x), lib=library)
+    added = library.Library("modelmeter_test", "FRAGMENT")
+    added.define("scan(Tensor x) -> Tensor")
+    added.impl("scan", lambda x: x.clone(), "CompositeExplicitAutograd")
+    library.register_fake("modelmeter_test::scan", lambda x: torch.empty_like(x), lib=added)
     yield torch.ops.modelmeter_test.scan
-    library._destroy()
+    added._destroy()
 
 
 def test_an_unknown_operator_is_named_and_makes_totals_lower_bounds(custom_operator: Any) -> None:

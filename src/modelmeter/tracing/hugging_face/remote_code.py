@@ -26,8 +26,8 @@ from modelmeter.errors import (
 )
 from modelmeter.tracing.devices import pretend_gpu
 from modelmeter.tracing.hugging_face.flash_parts import flash_becomes_sdpa
-from modelmeter.tracing.hugging_face.library_state import library_as_it_was
 from modelmeter.tracing.hugging_face.snapshot_package import PARENT, parts_of, snapshot_package
+from modelmeter.tracing.hugging_face.transformers_state import transformers_as_it_was
 from modelmeter.tracing.stand_ins import standing_in
 
 _PREFERRED = (
@@ -181,7 +181,7 @@ def snapshot_classes(
     if not trusted:
         raise code.refusal()
     with ExitStack() as stack:
-        stack.enter_context(library_as_it_was())
+        stack.enter_context(transformers_as_it_was())
         stack.enter_context(flash_becomes_sdpa())
         importer = stack.enter_context(standing_in())
         package = stack.enter_context(snapshot_package(code.folder, importer))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import library
 
 from modelmeter.tracing.stand_ins.registry import NAMESPACE, Flops, StandIn, register
 
@@ -25,7 +26,7 @@ def define(
     without values; ``matrix`` and ``vector`` are its FLOPs, from its arguments and its result ``out``.
     """
     name, _, signature = schema.partition("(")
-    operator = torch.library.custom_op(f"{NAMESPACE}::{name}", compute, mutates_args=(), schema=f"({signature}")
+    operator = library.custom_op(f"{NAMESPACE}::{name}", compute, mutates_args=(), schema=f"({signature}")
     operator.register_fake(shapes)
     register(name, StandIn(stands_for, vector, matrix))
     return getattr(getattr(torch.ops, NAMESPACE), name)

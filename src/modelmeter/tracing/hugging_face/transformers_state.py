@@ -27,7 +27,7 @@ _TABLES = (
 
 
 @contextmanager
-def library_as_it_was() -> Iterator[None]:
+def transformers_as_it_was() -> Iterator[None]:
     """For the time of a block transformers takes registrations; afterwards it has those from before."""
     for module in (*_AUTO, *(module for module, _ in _TABLES)):
         with suppress(ImportError):  # of another release
