@@ -11,13 +11,14 @@ from modelmeter.cost.arithmetic import Number
 from modelmeter.cost.categories import COLLECTIVES
 from modelmeter.cost.compiled import Function, compile_for_numbers
 from modelmeter.cost.efficiency import DEFAULT, Efficiency
-from modelmeter.cost.roofline import Machine, operator_times
+from modelmeter.cost.roofline import Machine
 from modelmeter.cost.tape import Tape
+from modelmeter.cost.timed import timed_on
 from modelmeter.cost.totals import Totals, totals
 from modelmeter.cost.tree import TreePlan
 from modelmeter.schema.cost import CostTree
 from modelmeter.schema.device import Device
-from modelmeter.schema.timing import OperatorTime, TimedTree
+from modelmeter.schema.timing import TimedTree
 
 
 class ClosedForm:
@@ -69,15 +70,7 @@ class ClosedForm:
         Raises ScenarioError for a dtype that the device lacks.
         """
         machine = self.machine(device, execution)
-        tree = self.plan.build(self._numbers(values))
-        seconds = operator_times([entry for node in tree.nodes for entry in node.operators], machine, efficiency)
-        times: dict[str, list[OperatorTime]] = {}
-        start = 0
-        for node in tree.nodes:
-            if node.operators:
-                times[node.id] = seconds[start : start + len(node.operators)]
-                start += len(node.operators)
-        return TimedTree(tree, times, device.id, execution, efficiency.origin)
+        return timed_on(self.tree(values), machine, device.id, execution, efficiency)
 
     def totals(self, efficiency: Efficiency) -> Totals:
         """Totals and times as expressions of the sizes and of a machine's figures; see ``Machine.of_keys``."""

@@ -16,11 +16,16 @@ def time_tree(tree: CostTree, device: Device, execution: str, efficiency: Effici
     """
     entries = [entry for node in tree.nodes for entry in node.operators]
     machine = Machine.of(device, sorted({entry.dtype for entry in entries if entry.dtype}), execution)
-    seconds = operator_times(entries, machine, efficiency)
+    return timed_on(tree, machine, device.id, execution, efficiency)
+
+
+def timed_on(tree: CostTree, machine: Machine, device: str, execution: str, efficiency: Efficiency) -> TimedTree:
+    """The same on the figures of a device, which has this id."""
+    seconds = operator_times([entry for node in tree.nodes for entry in node.operators], machine, efficiency)
     times: dict[str, list[OperatorTime]] = {}
     start = 0
     for node in tree.nodes:
         if node.operators:
             times[node.id] = seconds[start : start + len(node.operators)]
             start += len(node.operators)
-    return TimedTree(tree, times, device.id, execution, efficiency.origin)
+    return TimedTree(tree, times, device, execution, efficiency.origin)
