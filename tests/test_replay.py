@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,6 +58,40 @@ def test_a_module_called_again_is_recorded_the_second_time() -> None:
     replayed, run = documents(Stack(one, one, one, one), INPUT)
     assert replayed == run
     assert RUNS["Mlp"] == 2 + 4
+
+
+class ByCount(nn.Module):
+    """Does as much work as a real number says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        for _ in range(int(count)):
+            x = self.linear(x)
+        return x
+
+
+class Counts(nn.Module):
+    """Equal modules, each with a number of its own."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.parts = nn.ModuleList(ByCount() for _ in numbers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for part, number in zip(self.parts, self.numbers, strict=True):
+            x = part(x, torch.tensor(number))
+        return x
+
+
+def test_real_values_tell_calls_apart() -> None:
+    replayed, run = documents(Counts([1, 3, 1, 2, 3]), INPUT)
+    assert replayed == run
+    calls = json.loads(replayed)["call_counts"]
+    assert [calls[f"parts.{place}.linear"] for place in range(5)] == [1, 3, 1, 2, 3]
 
 
 def test_deepseek_ocr_at_full_size_is_the_same_byte_for_byte() -> None:
